@@ -1,0 +1,1 @@
+"""What two or more applications need: pictures, folders, video, weights, training, layers, pages."""
