@@ -1,0 +1,162 @@
+"""The training loop: exact resume, log, early stop, time budget, errors."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from shared import training
+from shared.errors import DataError
+
+pytestmark = pytest.mark.backends
+
+
+def network():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.Adam(), loss="mse", jit_compile=False)
+    return model
+
+
+def batches(step):
+    rng = np.random.default_rng([7, step])
+    x = rng.normal(size=(16, 4)).astype("float32")
+    return x, np.sin(x.sum(1, keepdims=True))
+
+
+def weights(model):
+    return np.concatenate([np.ravel(w) for w in model.get_weights()])
+
+
+def test_learns_and_leaves_log_and_curve(tmp_path):
+    model = network()
+    outcome = training.fit(
+        model, batches, training.Schedule(300, learning_rate=1e-2, log_every=50), tmp_path
+    )
+    rows = training._read_rows(tmp_path / training.METRICS)
+    assert [row["step"] for row in rows] == [50, 100, 150, 200, 250, 300]
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    assert rows[-1]["learning_rate"] < 0.1 * max(row["learning_rate"] for row in rows)
+    assert (outcome.steps, outcome.stopped) == (300, "steps")
+    assert (tmp_path / training.CURVE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_resumed_run_equals_uninterrupted_one(tmp_path):
+    schedule = training.Schedule(120, log_every=20)
+    whole = network()
+    training.fit(whole, batches, schedule, tmp_path / "whole")
+
+    def failing(step):
+        if step == 75:
+            raise OSError("the disk is gone")
+        return batches(step)
+
+    with pytest.raises(OSError, match="disk"):
+        training.fit(network(), failing, schedule, tmp_path / "cut")
+    resumed = network()
+    training.fit(resumed, batches, schedule, tmp_path / "cut", resume=True)
+    np.testing.assert_array_equal(weights(resumed), weights(whole))
+    one, two = (
+        training._read_rows(tmp_path / name / training.METRICS) for name in ("whole", "cut")
+    )
+    assert [row["loss"] for row in one] == [row["loss"] for row in two]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from shared import backend
+backend.setup("cpu", "float32")
+sys.path.insert(0, {tests!r})
+import test_training as t
+from shared import training
+model = t.network()
+schedule = training.Schedule(3000, log_every=10)
+training.fit(model, t.batches, schedule, Path(sys.argv[1]), resume=True)
+model.save_weights(sys.argv[2])
+"""
+
+
+def test_killed_at_any_moment_and_resumed(tmp_path):
+    def start(folder):
+        script = SCRIPT.format(tests=os.path.dirname(__file__))
+        target = str(tmp_path / f"{folder}.weights.h5")
+        return subprocess.Popen([sys.executable, "-c", script, str(tmp_path / folder), target])
+
+    checkpoint = tmp_path / "killed" / training.CHECKPOINT
+    process = start("killed")
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    steps = [row["step"] for row in training._read_rows(checkpoint.with_name(training.METRICS))]
+    assert 0 < steps[-1] < 3000, "the run ended before it could be killed"
+    assert start("killed").wait() == 0
+    whole = network()
+    training.fit(whole, batches, training.Schedule(3000, log_every=10), tmp_path / "whole")
+    resumed = network()
+    resumed.load_weights(tmp_path / "killed.weights.h5")
+    np.testing.assert_array_equal(weights(resumed), weights(whole))
+
+
+def test_early_stop_keeps_the_best_weights(tmp_path):
+    model = network()
+    scores = iter([1.0, 3.0, 2.0, 2.5, 9.0])
+    kept = {}
+
+    def validate():
+        score = next(scores)
+        kept[score] = weights(model)
+        return score
+
+    schedule = training.Schedule(500, log_every=10, patience=2)
+    outcome = training.fit(model, batches, schedule, tmp_path, validate=validate)
+    assert (outcome.stopped, outcome.steps, outcome.best) == ("patience", 40, 3.0)
+    np.testing.assert_array_equal(weights(model), kept[3.0])
+
+
+def test_time_budget_ends_the_run_at_a_low_rate(tmp_path):
+    schedule = training.Schedule(10**9, minutes=2 / 60, log_every=20)
+    outcome = training.fit(network(), batches, schedule, tmp_path)
+    assert outcome.stopped == "minutes"
+    assert 1.5 < outcome.seconds < 20
+    last = training._read_rows(tmp_path / training.METRICS)[-1]
+    assert last["learning_rate"] < 0.5 * schedule.learning_rate
+
+
+def test_a_second_run_does_not_overwrite_the_first(tmp_path):
+    schedule = training.Schedule(10, log_every=10)
+    training.fit(network(), batches, schedule, tmp_path)
+    with pytest.raises(DataError, match="--resume"):
+        training.fit(network(), batches, schedule, tmp_path)
+
+
+def test_checkpoint_of_another_network_is_refused(tmp_path):
+    training.fit(network(), batches, training.Schedule(10, log_every=10), tmp_path)
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(1)])
+    other.compile("adam", "mse", jit_compile=False)
+    with pytest.raises(DataError, match="does not fit"):
+        training.fit(other, batches, training.Schedule(20), tmp_path, resume=True)
+
+
+def test_nan_loss_is_reported_and_not_saved(tmp_path):
+    def poisoned(step):
+        x, y = batches(step)
+        return (x, y) if step < 25 else (x * np.nan, y)
+
+    with pytest.raises(DataError, match="loss became nan at step 30"):
+        training.fit(network(), poisoned, training.Schedule(100, log_every=10), tmp_path)
+    model = network()
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(tmp_path / training.CHECKPOINT)
+    assert np.isfinite(weights(model)).all()
+    assert int(model.optimizer.iterations) == 20
