@@ -43,10 +43,11 @@ test-backends: $(VENV_BACKENDS)/.complete
 	KERAS_BACKEND=torch $(VENV_BACKENDS)/bin/python -m pytest -m backends
 
 bench: setup
-	$(VENV)/bin/convsuite enhance bench
+	$(VENV)/bin/convsuite enhance bench speed
+	$(VENV)/bin/convsuite enhance bench flicker
 
 train-all: setup
-	$(PYTHON) -m apps.enhance.train_all
+	$(VENV)/bin/convsuite enhance train-looks
 
 clean:
 	rm -rf $(VENV) $(VENV_BACKENDS) build dist out/demo *.egg-info

@@ -1,1 +1,1 @@
-"""What two or more applications need: pictures, folders, video, weights, training, layers, pages."""
+"""What applications share: pictures, folders, video, weights, training, layers, pages."""

@@ -1,5 +1,6 @@
-"""Where the files that ship with convsuite lie: in a checkout, and in an installed wheel."""
+"""Where the parts of convsuite lie, in a checkout and in an installed wheel."""
 
+import importlib.util
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
@@ -20,3 +21,11 @@ def samples_dir() -> Path:
 def weights_dir() -> Path:
     """Return the folder of the weights this project trained: `<app>/<name>.keras` and cards."""
     return data_dir() / "weights"
+
+
+def apps_with(module: str) -> dict[str, Path]:
+    """Return the folders of the applications that hold `MODULE.py`, by name; imports none."""
+    spec = importlib.util.find_spec("apps")
+    roots = spec.submodule_search_locations if spec else ()
+    found = (file.parent for root in roots or () for file in Path(root).glob(f"*/{module}.py"))
+    return {folder.name: folder for folder in sorted(found)}

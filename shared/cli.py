@@ -2,8 +2,6 @@
 
 import ast
 import importlib
-import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -11,10 +9,8 @@ import typer
 import typer.core
 from rich.markup import escape
 
-from shared import console
+from shared import assets, console
 from shared.errors import DependencyError
-
-Command = typer.core.TyperCommand | typer.core.TyperGroup
 
 
 class _Entry(NamedTuple):
@@ -40,13 +36,6 @@ _TOOLS = {
 }
 
 
-def _apps_folder() -> Path:
-    spec = importlib.util.find_spec("apps")
-    if spec is None or not spec.submodule_search_locations:
-        raise DependencyError("the package `apps` is missing; install convsuite again")
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
 def _summary(init_file: Path) -> str:
     """Return the first line of a module's docstring without importing the module."""
     try:
@@ -58,33 +47,20 @@ def _summary(init_file: Path) -> str:
 
 def _entries() -> dict[str, _Entry]:
     apps = {
-        file.parent.name: _Entry(
-            f"apps.{file.parent.name}.cli",
-            "app",
-            _summary(file.parent / "__init__.py"),
-            "Applications",
-        )
-        for file in sorted(_apps_folder().glob("*/cli.py"))
+        name: _Entry(f"apps.{name}.cli", "app", _summary(folder / "__init__.py"), "Applications")
+        for name, folder in assets.apps_with("cli").items()
     }
     return apps | _TOOLS
 
 
-def _as_command(found: typer.Typer | Callable[..., None]) -> Command:
-    if isinstance(found, typer.Typer):
-        return typer.main.get_command(found)
-    single = typer.Typer(add_completion=False)
-    single.command()(found)
-    return typer.main.get_command(single)
-
-
-def _load(name: str, entry: _Entry) -> Command:
+def _load(name: str, entry: _Entry) -> console.Command:
     try:
         module = importlib.import_module(entry.module)
     except ModuleNotFoundError as error:
         raise DependencyError(
             f"`convsuite {name}` needs {error.name}, which is not installed"
         ) from error
-    return _as_command(getattr(module, entry.attribute))
+    return console.as_command(getattr(module, entry.attribute))
 
 
 class _LazyGroup(typer.core.TyperGroup):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import json
 import math
 import os
@@ -19,12 +20,14 @@ from rich.text import Text
 
 from shared.errors import ConvsuiteError
 
+Command = typer.core.TyperCommand | typer.core.TyperGroup
+
 console = Console(stderr=True, highlight=False)
 """Where progress and messages go; stdout is left to results and JSON."""
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT…", help="Files, folders (with their sub-folders), patterns."),
+    typer.Argument(metavar="INPUT", help="Files, folders (with their sub-folders), patterns."),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder the results go to.")]
 Weights = Annotated[
@@ -160,13 +163,41 @@ def warning_line(message: str) -> None:
     console.print(Text.assemble(("warning: ", "yellow"), message), soft_wrap=True)
 
 
+def _unwrap_help(command: Command) -> None:
+    """Join the lines of each paragraph of the help, which typer would break where the code does."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(
+        paragraph if paragraph.startswith("\b") else " ".join(paragraph.split())
+        for paragraph in paragraphs
+    )
+    for verb in getattr(command, "commands", {}).values():
+        _unwrap_help(verb)
+
+
+def as_command(app: typer.Typer | Callable[..., Any]) -> Command:
+    """Build the command of an application, or of one function annotated for typer.
+
+    Args:
+        app: a `Typer`, or the function.
+
+    Returns:
+        What `run` runs.
+    """
+    if not isinstance(app, typer.Typer):
+        function, app = app, typer.Typer(add_completion=False)
+        app.command()(function)
+    command = typer.main.get_command(app)
+    _unwrap_help(command)
+    return command
+
+
 def _silence_stdout() -> None:
     """Keep the interpreter from complaining when it flushes a closed pipe at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(
-    app: typer.Typer | typer.core.TyperCommand | typer.core.TyperGroup,
+    app: typer.Typer | Command,
     args: Sequence[str] | None = None,
     prog: str | None = None,
 ) -> NoReturn:
@@ -182,7 +213,7 @@ def run(
     Raises:
         SystemExit: always; 0 all done, 1 something failed, 2 wrong usage, 130 interrupted.
     """
-    command = typer.main.get_command(app) if isinstance(app, typer.Typer) else app
+    command = as_command(app) if isinstance(app, typer.Typer) else app
     try:
         try:
             command.main(args, prog_name=prog, help_option_names=["--help", "-h"])

@@ -5,7 +5,6 @@ keeps their results in the folder `out`, and shows them on the page under headin
 """
 
 import importlib
-import importlib.util
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from shared import console
+from shared import assets, console
 from shared.errors import ConvsuiteError
 
 _INTRO = """\
@@ -72,7 +71,7 @@ def run(out: Path, apps: Sequence[str], *, quiet: bool = False) -> list[str]:
 
 
 def _chosen(wanted: Sequence[str] | None) -> list[str]:
-    found = _apps_with_demo()
+    found = list(assets.apps_with("demo"))
     unknown = [name for name in wanted or () if name not in found]
     if unknown:
         raise ConvsuiteError(
@@ -80,12 +79,6 @@ def _chosen(wanted: Sequence[str] | None) -> list[str]:
             f"there are: {', '.join(found) or 'none'}."
         )
     return [name for name in found if not wanted or name in wanted]
-
-
-def _apps_with_demo() -> list[str]:
-    spec = importlib.util.find_spec("apps")
-    folders = spec.submodule_search_locations if spec else ()
-    return sorted({file.parent.name for root in folders for file in Path(root).glob("*/demo.py")})
 
 
 def _section(page, name: str, out: Path, quiet: bool) -> bool:

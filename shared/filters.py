@@ -6,7 +6,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn, Protocol
 
 import typer
 
@@ -160,6 +160,54 @@ def _with_options_of(make: Callable[..., Filter], verb: Callable[..., None]) -> 
     return verb
 
 
+def run_pictures(
+    make: Callable[[], Filter],
+    inputs: list[str],
+    out: Path,
+    *,
+    file_type: str | None = None,
+    quality: int = 95,
+    max_megapixels: float = 150,
+    overwrite: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    device: str = "auto",
+    precision: str = "auto",
+    quiet: bool = False,
+    json: bool = False,
+) -> NoReturn:
+    """Filter pictures into a folder, report, and end the command; the body of the verb `run`.
+
+    Args:
+        make: builds the filter; can be pickled.
+        inputs: files, folders, patterns.
+        out: folder of the results.
+        file_type: suffix of the results without its dot; that of each input when None.
+        quality: of JPEG and WebP results.
+        max_megapixels: larger pictures are refused, or worked on in bands where possible.
+        overwrite: make results again that are already there.
+        engine: `local` or `ray`.
+        device: for `backend.setup`.
+        precision: for `backend.setup`.
+        quiet: print failures only.
+        json: print the summary as one JSON object.
+
+    Raises:
+        typer.Exit: always, with 0, or 1 when an input failed, or 130 when interrupted.
+    """
+    from shared import folders, images
+
+    rename = functools.partial(_result_name, file_type=file_type)
+    jobs = folders.collect(inputs, out, images.READABLE, rename)
+    make_work = functools.partial(_picture_work, make, device, precision, quality, max_megapixels)
+    summary = folders.process(
+        jobs, make_work, out=out, engine=engine, overwrite=overwrite, quiet=quiet
+    )
+    folders.report(summary, out, console.console, noun="pictures", quiet=quiet)
+    if json:
+        console.emit({"out": out, **summary.to_dict()})
+    raise typer.Exit(summary.exit_code)
+
+
 def add_verbs(
     app: typer.Typer, make: Callable[..., Filter], *, examples: dict[str, list[str]]
 ) -> None:
@@ -194,25 +242,20 @@ def add_verbs(
         folder is skipped, so a run that was cut off goes on where it stopped. Pictures that
         cannot be read are listed at the end and in failures.json.
         """
-        from shared import folders, images
-
-        rename = functools.partial(_result_name, file_type=format)
-        jobs = folders.collect(inputs, out, images.READABLE, rename)
-        make_work = functools.partial(
-            _picture_work,
+        run_pictures(
             functools.partial(make, **options),
-            device,
-            precision,
-            quality,
-            max_megapixels,
+            inputs,
+            out,
+            file_type=format,
+            quality=quality,
+            max_megapixels=max_megapixels,
+            overwrite=overwrite,
+            engine=engine,
+            device=device,
+            precision=precision,
+            quiet=quiet,
+            json=json,
         )
-        summary = folders.process(
-            jobs, make_work, out=out, engine=engine, overwrite=overwrite, quiet=quiet
-        )
-        folders.report(summary, out, console.console, noun="pictures", quiet=quiet)
-        if json:
-            console.emit({"out": out, **summary.to_dict()})
-        raise typer.Exit(summary.exit_code)
 
     def video(
         source: Annotated[

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shared.console import console, to_json
+from shared.console import progress, to_json
 from shared.errors import ConvsuiteError, DependencyError
 
 FAILURES_FILE = "failures.json"
@@ -535,45 +535,6 @@ def _shortened(name: str) -> str:
     return name.ljust(_NAME_WIDTH)
 
 
-@contextlib.contextmanager
-def _progress(
-    total: int, quiet: bool
-) -> Iterator[tuple[Callable[[Job], None], Callable[[], None]]]:
-    """Show a bar on a terminal; yields what to call with a job at its start, and at an end."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=quiet or not console.is_terminal,
-        transient=True,
-        refresh_per_second=4,
-    )
-    with progress:
-        task = progress.add_task("", total=total, rate="")
-        start = time.perf_counter()
-
-        def show(job: Job) -> None:
-            progress.update(task, description=_shortened(job.source.name))
-
-        def advance() -> None:
-            progress.advance(task)
-            done = progress.tasks[0].completed
-            progress.update(task, rate=f"{done / (time.perf_counter() - start):.1f}/s")
-
-        yield show, advance
-
-
 def _clear_stale(out: Path, jobs: Iterable[Job]) -> None:
     """Remove the temporary files that a killed run left beside its results."""
     for stale in out.glob(f"{_RAY_SCRATCH}*.part"):
@@ -660,11 +621,15 @@ def process(
         run = _engine(engine, pending, make_work, out)
         start = time.perf_counter()
         finished = 0
-        with _progress(len(pending), quiet) as (show, advance), _stop_on_interrupt() as stop:
+        bar = progress(_shortened(""), len(pending), unit="files", quiet=quiet)
+        with bar as update, _stop_on_interrupt() as stop:
+
+            def show(job: Job) -> None:
+                update(finished, _shortened(job.source.name))
+
             for item in run(stop, show):
                 finished += 1
                 _count(item, summary)
-                advance()
         summary.interrupted = stop.is_set() and finished < len(pending)
         summary.wall_seconds = time.perf_counter() - start
     summary.failures = [Failure(item.job.source, item.reason) for item in items if item.reason]

@@ -492,7 +492,9 @@ def _pillow_samples(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None
     step = max(1, _BAND_PIXELS // width)
     for top in range(0, height, step):
         rows = slice(top, min(top + step, height))
-        band = np.asarray(picture.crop((0, rows.start, width, rows.stop)).convert(mode))
+        band = picture.crop((0, rows.start, width, rows.stop))
+        # Converting to the same mode would copy.
+        band = np.asarray(band if band.mode == mode else band.convert(mode))
         if alpha is None:
             samples[rows] = band
         else:
@@ -1066,7 +1068,11 @@ def _png_chunk(kind: bytes, body: bytes) -> bytes:
 
 def _encode_hdr(content: _Content, part: Path, quality: int) -> None:
     positive = np.maximum(content.joined(), 0)
-    part.write_bytes(imagecodecs.rgbe_encode(positive, header=True, rle=True))
+    try:
+        data = imagecodecs.rgbe_encode(positive, header=True, rle=True)
+    except imagecodecs.RgbeError:  # noise grows under run-length coding, beyond the room given
+        data = imagecodecs.rgbe_encode(positive, header=True, rle=False)
+    part.write_bytes(data)
 
 
 def _encode_exr(content: _Content, part: Path, quality: int) -> None:

@@ -13,6 +13,7 @@ import ipaddress
 import os
 import re
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable
@@ -79,10 +80,9 @@ def _web(
     """
     _require_gradio()
     if not quiet and not _is_loopback(host):
-        console.console.print(
-            f"[bold yellow]warning:[/] --host {host}: everybody who reaches this machine can use "
-            "the page; there is no password.",
-            soft_wrap=True,
+        console.warning_line(
+            f"--host {host}: everybody who reaches this machine can use the page; there is no "
+            "password."
         )
     backend.setup(device, precision)
     os.environ[_MAX_MEGAPIXELS] = str(max_megapixels)
@@ -95,6 +95,8 @@ def serve(host: str, port: int, *, max_upload_mb: int = 40, quiet: bool = False)
     Raises:
         ConvsuiteError: The port is taken, or the address is not one of this machine.
     """
+    _check_address(host, port)
+    in_address = f"[{host}]" if ":" in host else host
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
         tempfile.TemporaryDirectory(prefix="convsuite-web-") as folder,
@@ -102,16 +104,11 @@ def serve(host: str, port: int, *, max_upload_mb: int = 40, quiet: bool = False)
     ):
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         page = build()
-        try:
-            _launch(page, host, port, max_upload_mb)
-        except OSError as error:
-            raise ConvsuiteError(
-                f"--host {host} --port {port}: cannot be listened on; the port is in use, or the "
-                "address is not one of this machine, so choose others."
-            ) from error
+        _launch(page, in_address, port, max_upload_mb)
         try:
             if not quiet:
-                console.console.print(f"http://{host}:{port} (Ctrl-C stops the server)")
+                line = f"http://{in_address}:{port} (Ctrl-C stops the server)"
+                console.console.print(line, markup=False, soft_wrap=True)
             threading.Event().wait()
         finally:
             page.close(verbose=False)
@@ -125,7 +122,7 @@ def build() -> Any:
     """
     import gradio
 
-    names = _apps_with_page()
+    names = list(assets.apps_with("web"))
     if not names:
         raise ConvsuiteError("No application has a page; install convsuite again.")
     with gradio.Blocks(
@@ -213,6 +210,17 @@ def _launch(page: Any, host: str, port: int, max_upload_mb: int) -> None:
     )
 
 
+def _check_address(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise ConvsuiteError(
+            f"--host {host} --port {port}: cannot be listened on ({error.strerror}); choose a free "
+            "port, and an address of this machine."
+        ) from error
+
+
 def _theme() -> Any:
     """Return the theme; its fonts are the system's, since Gradio's own would be fetched."""
     import gradio
@@ -232,12 +240,6 @@ def _require_gradio() -> None:
             "The page in the browser needs Gradio, which is not installed; "
             "run `pip install 'convsuite[web]'`."
         )
-
-
-def _apps_with_page() -> list[str]:
-    spec = importlib.util.find_spec("apps")
-    folders = spec.submodule_search_locations if spec else ()
-    return sorted({file.parent.name for root in folders for file in Path(root).glob("*/web.py")})
 
 
 def _is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ from shared import console, filters
 from shared.console import Device, Inputs, Json, Out, Overwrite, Precision, Quiet, Seed, examples
 
 app = typer.Typer(
+    add_completion=False,
     help=(
         "Enhance pictures and video with looks learned by bilateral grids (HDRNet).\n\n"
         "A look is a name from `looks`, a .keras file with its card, or any .cube table."

@@ -18,7 +18,7 @@ from shared.weights import Card
 from .enhancer import looks
 from .operators import SPOILERS
 
-PHOTOS = ("rocket.jpg", "coffee.jpg", "chelsea.jpg", "astronaut.jpg", "hubble.jpg")
+PHOTOS = ("rocket.jpg", "coffee.jpg", "chelsea.jpg", "astronaut.jpg")
 SHOWCASE = "clahe"
 STRENGTHS = (0, 0.5, 1, 1.5)
 _FRAMES, _FPS, _FRAME_WIDTH, _FRAME_HEIGHT = 48, 24, 448, 320
@@ -89,7 +89,9 @@ def _row(look: _Shown) -> list[Any]:
 
 def _chosen(index: int) -> list[Path]:
     """Return two sample photographs, other ones for the next look."""
-    return [_sample(PHOTOS[(2 * index + offset) % len(PHOTOS)]) for offset in range(2)]
+    round_number, first = divmod(index, len(PHOTOS))
+    second = (first + 1 + round_number) % len(PHOTOS)
+    return [_sample(PHOTOS[first]), _sample(PHOTOS[second])]
 
 
 def _sample(name: str) -> Path:
@@ -123,7 +125,7 @@ def _apply(card: Card, photos: list[Path], out: Path) -> _Shown:
 
 
 def _show_look(page: Page, look: _Shown) -> None:
-    page.heading(look.card.name, level=4)
+    page.heading(f"{look.card.name} · {look.card.summary}", level=4)
     if look.preparation:
         page.text("This look undoes damage, so the pictures before were spoiled first:")
         page.command(look.preparation)
@@ -131,9 +133,9 @@ def _show_look(page: Page, look: _Shown) -> None:
         page.compare(
             before,
             after,
-            f"{before.stem}, {look.card.name}: {look.card.summary}",
+            f"{before.stem}, look {look.card.name}",
             command=look.run.command,
-            alt=f"Sample picture {before.stem} with the look {look.card.name}",
+            alt=f"Sample picture {before.stem}, look {look.card.name}",
         )
 
 
@@ -180,7 +182,7 @@ def _show_video(page: Page, look: str, out: Path) -> None:
     page.text(
         f"A clip of {done.answer['frames']} frames, {_FRAME_WIDTH} x {_FRAME_HEIGHT}, that pans "
         f"over a sample picture; the look made {done.answer['fps_apply']:.0f} frames per second, "
-        "without decoding and encoding. The grid is smoothed over time, so that nothing flickers."
+        "without decoding and encoding. The grid is smoothed over time, against flicker."
     )
     for number in (_FRAMES // 6, 5 * _FRAMES // 6):
         page.compare(

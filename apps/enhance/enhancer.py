@@ -28,6 +28,7 @@ WIDEST = 3.0
 """Aspect ratio beyond which the square thumbnail squeezes the picture too far."""
 _BAND_ROWS = 512
 _BAND_MARGIN = 16
+_WARM_UP = np.zeros((4, 4, 3), "uint8")
 
 
 def looks() -> list[Card]:
@@ -94,6 +95,8 @@ class Enhancer:
         self._workers = workers
         self.guides = guides(network)
         self._predict = backend.compiled(network.get_layer("coefficients"))
+        # Tracing and compiling happen here, not within the first picture or video frame.
+        self._apply(self.coefficients(_WARM_UP), _WARM_UP)
 
     from_weights = staticmethod(open_look)
 
@@ -193,7 +196,7 @@ class Enhancer:
                 size = part.shape[1::-1]
                 part += cv2.resize(result, size, interpolation=cv2.INTER_LINEAR)
             result = part
-        return images.from_float(result[:rows, :columns], pixels.dtype)
+        return images.from_float(np.clip(result[:rows, :columns], 0, 1), pixels.dtype)
 
 
 class LutEnhancer:
@@ -209,6 +212,7 @@ class LutEnhancer:
         self.lut = lut
         self.settings = settings
         self.strength = strength
+        apply_lut(_WARM_UP, lut)  # compiles
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Apply the table to `(height, width, 3)` RGB uint8, uint16 or float32."""
@@ -248,7 +252,8 @@ def prepare(picture: Picture, encoding: str) -> Picture:
 
     Args:
         picture: as read.
-        encoding: `srgb` (display-referred) or `log` (`operators.encode_log` of linear light).
+        encoding: `srgb` (display-referred) or `log` (`operators.encode_log` of linear light after
+            `operators.expose`).
 
     Returns:
         A picture that is not linear; its `notes` tell what a person should know.
@@ -262,7 +267,7 @@ def prepare(picture: Picture, encoding: str) -> Picture:
         if not picture.linear:
             notes.append("no HDR picture: this look expects linear light (.hdr, .exr)")
             pixels = operators.srgb_to_linear(images.to_float(pixels))
-        pixels = operators.encode_log(pixels)
+        pixels = operators.encode_log(operators.expose(pixels))
     elif picture.linear:
         notes.append("HDR picture clipped to 0..1; the look `tonemap` keeps its range")
         pixels = operators.linear_to_srgb(pixels)

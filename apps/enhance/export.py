@@ -98,8 +98,9 @@ def inspection(enhancer: Enhancer, pixels: np.ndarray):
 
     grid = enhancer.coefficients(pixels)
     depth = grid.shape[2]
-    figure = Figure(figsize=(2.1 * depth, 9), layout="constrained")
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=[1.4, 1, 1])
+    figure = Figure(figsize=(12, 8.4), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
+    top, middle, bottom = figure.subfigures(3, 1, height_ratios=[2, 1, 1])
     left, centre, right = top.subplots(1, 3)
     left.imshow(np.clip(images.to_float(pixels), 0, 1))
     left.set_title("picture")
@@ -107,7 +108,7 @@ def inspection(enhancer: Enhancer, pixels: np.ndarray):
     centre.set_title("what the network sees")
     shown = right.imshow(enhancer.guides[0](pixels), cmap="gray", vmin=0, vmax=1)
     right.set_title("guide")
-    top.colorbar(shown, ax=right)
+    top.colorbar(shown, ax=right, shrink=0.8)
     gain = grid[..., :3, :3].sum(-1).mean(-1)
     offset = grid[..., :3, 3].mean(-1)
     for row, values, title in ((middle, gain, "gain"), (bottom, offset, "offset")):
@@ -120,8 +121,10 @@ def inspection(enhancer: Enhancer, pixels: np.ndarray):
                 vmin=values.mean() - limit,
                 vmax=values.mean() + limit,
             )
-            axis.set_title(f"{title}, guide {(z + 0.5) / depth:.2f}", fontsize=9)
-        row.colorbar(shown, ax=axes)
+            axis.set_title(f"{(z + 0.5) / depth:.2f}")
+        row.colorbar(shown, ax=axes, shrink=0.8)
+        row.suptitle(f"{title} of the colour matrices, at guide…")
     for axis in figure.get_axes():
-        axis.set(xticks=[], yticks=[]) if axis.images else None
+        if axis.images:
+            axis.set(xticks=[], yticks=[])
     return figure

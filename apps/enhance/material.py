@@ -43,7 +43,10 @@ def pair_material(folder: Path, tests: Path | None = None, held_out: float = 0.1
 def photo_material(
     folders: Sequence[Path], look: str, tests: Path | None = None, held_out: float = 0.15
 ) -> Material:
-    """Use photographs and an exact operator (`OPERATORS`) or its opposite (`SPOILERS`)."""
+    """Use photographs and an exact operator (`OPERATORS`) or its opposite (`SPOILERS`).
+
+    For `tonemap` these are HDR panoramas, tested in eight directions each.
+    """
     pairs.check_operator(look)
     photos = [photo for folder in folders for photo in pairs.find_photos(folder)]
     if tests:
@@ -52,7 +55,10 @@ def photo_material(
         photos, held = _split(photos, held_out)
     return Material(
         [partial(pairs.photo_views, photo, look) for photo in photos],
-        [partial(pairs.exact_pair, photo, look, seed) for seed, photo in enumerate(_thinned(held))],
+        [
+            partial(pairs.exact_pair, photo, look, seed)
+            for seed, photo in enumerate(_thinned(held * (8 if look == "tonemap" else 1)))
+        ],
         f"{len(photos)} photographs of {', '.join(folder.name for folder in folders)}",
         look,
     )

@@ -93,7 +93,7 @@ def coefficients(architecture=Architecture(), name="coefficients"):
     grid = layers.Conv2D(
         a.depth * rows * 4,
         1,
-        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+        kernel_initializer=keras.initializers.RandomNormal(stddev=5e-4),
         bias_initializer=_IdentityMatrices(a.depth, rows),
         dtype="float32",  # arithmetic on the grid in bfloat16 would band skies
         name="prediction",

@@ -67,6 +67,19 @@ def encode_log(linear: np.ndarray) -> np.ndarray:
     return np.clip(code, 0, 1)
 
 
+def expose(linear: np.ndarray) -> np.ndarray:
+    """Scale linear light so that its log-average luminance is middle grey (Reinhard et al. 2002).
+
+    HDR files come in any unit; after this, looks that are trained on log-encoded light see all of
+    them alike. A black picture stays as it is.
+    """
+    luminance = np.asarray(linear, np.float32) @ _LUMINANCE
+    lit = luminance[np.isfinite(luminance) & (luminance > 0)]
+    if not lit.size:
+        return linear
+    return linear * np.float32(_MIDDLE_GREY / np.exp(np.log(lit).mean(dtype=np.float64)))
+
+
 def decode_log(image: np.ndarray) -> np.ndarray:
     """Return the linear light of a picture made by `encode_log`."""
     code = np.asarray(image, np.float32)

@@ -12,7 +12,7 @@ from shared import images
 from shared.errors import DataError
 
 from .lut import apply_lut, read_cube
-from .operators import OPERATORS, SPOILERS, autocontrast, encode_log
+from .operators import OPERATORS, SPOILERS, autocontrast, encode_log, expose
 
 Maker = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
 """Makes the input and target of one random view, float32 `(height, width, 3)`, 0..1."""
@@ -175,7 +175,7 @@ def exact_pair(photo: Path, look: str, seed: int | list[int]) -> tuple[np.ndarra
     image = images.read(photo)
     if look == "tonemap":
         view = perspective(image, yaw=rng.uniform(0, 360), pitch=0, fov=80)
-        image = encode_log(view)
+        image = encode_log(expose(view))
     if look in SPOILERS:
         return SPOILERS[look](image, rng), image
     return image, OPERATORS[look](image)
@@ -186,7 +186,7 @@ def _tonemap_views(panorama):
         view = perspective(
             panorama, yaw=rng.uniform(0, 360), pitch=rng.uniform(-25, 25), fov=rng.uniform(50, 100)
         )
-        before = encode_log(view * 2 ** rng.uniform(-2, 2))
+        before = encode_log(expose(view))
         return _mirrored(rng, before, OPERATORS["tonemap"](before))
 
     return make

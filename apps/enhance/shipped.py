@@ -85,6 +85,7 @@ def train_network(name: str, data: Path, out: Path, **options) -> Trained:
         [data / folder for folder in look.folders],
         look.operator,
         data / look.tests if look.tests else None,
+        held_out=0.25,
     )
     return train(
         material,

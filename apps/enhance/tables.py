@@ -12,7 +12,7 @@ from .views import PointSampler, Views, collect
 
 SMOOTHNESS = (0.05, 0.5, 5.0, 50.0, 500.0)
 """Many and varied pictures want a free table, a few want a smooth one."""
-_SAMPLES = 400_000
+_SAMPLES = 200_000
 
 
 def fit_table(views: Views, sources: int, size: int = 17) -> Lut:

@@ -42,7 +42,7 @@ def build() -> None:
             )
             look = gradio.Radio(
                 label="Look",
-                choices=[(f"{card.name}: {card.summary}", card.name) for card in cards],
+                choices=[(f"{card.name} · {card.summary}", card.name) for card in cards],
                 value=cards[0].name if cards else None,
             )
             strength = gradio.Slider(

@@ -122,6 +122,21 @@ def test_shared_options_reach_the_command():
     assert seen["overwrite"]
 
 
+def test_help_is_broken_where_the_terminal_ends_not_where_the_code_does(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def command():
+        """First line.
+
+        A second paragraph that the source breaks
+        in the middle of a sentence.
+        """
+
+    assert exit_code(app_with(command), "--help") == 0
+    text = capsys.readouterr().out
+    assert "A second paragraph that the source breaks in the middle of a sentence." in text
+
+
 def test_examples_stand_on_lines_of_their_own(capsys):
     app = typer.Typer(add_completion=False)
     app.command(epilog=console.examples("tool run a.jpg", "tool run 'b[0-9].jpg'"))(lambda: None)
@@ -201,7 +216,11 @@ def apps(tmp_path, monkeypatch):
     (folder / "loud" / "__init__.py").write_text("this is no Python\n")
     (folder / "loud" / "cli.py").write_text("raise RuntimeError('imported')\n")
     (folder / "plain" / "__init__.py").write_text('"""Has no commands."""\n')
-    monkeypatch.setattr(cli, "_apps_folder", lambda: folder)
+    monkeypatch.setattr(
+        cli.assets,
+        "apps_with",
+        lambda module: {p.parent.name: p.parent for p in folder.glob(f"*/{module}.py")},
+    )
     return folder
 
 
@@ -226,7 +245,7 @@ def test_command_is_loaded_when_called(apps, capsys, monkeypatch):
         """Greet."""
         print(f"hello {name}")
 
-    monkeypatch.setattr(cli, "_load", lambda name, entry: cli._as_command(greet))
+    monkeypatch.setattr(cli, "_load", lambda name, entry: console.as_command(greet))
     assert umbrella("hello", "--name", "Ada") == 0
     assert capsys.readouterr().out == "hello Ada\n"
 
@@ -237,7 +256,7 @@ def test_modules_offer_a_function_or_an_application(kind, capsys):
         """Greet."""
         print("hello")
 
-    command = cli._as_command(greet if kind == "function" else app_with(greet))
+    command = console.as_command(greet if kind == "function" else app_with(greet))
     assert exit_code(command) == 0
     assert capsys.readouterr().out == "hello\n"
 

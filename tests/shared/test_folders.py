@@ -660,7 +660,7 @@ def test_terminal_shows_file_rate_and_time_left(tmp_path):
     assert process.wait(60) == 0
     assert re.search(r"\d\d_a_rather_lon…e_of_a_file\.txt", text)
     assert re.search(r"\d+/20", text)
-    assert re.search(r"\d\.\d/s", text)
+    assert re.search(r"\d\.\d files/s", text)
     assert re.search(r"\d:\d\d:\d\d", text)
     assert "20 done" in text
 

@@ -893,3 +893,10 @@ def test_deep_sample_has_more_than_eight_bits_and_alpha():
     assert len(np.unique(picture.pixels)) > 5000
     assert picture.alpha.min() == 0
     assert picture.alpha.max() == 65535
+
+
+def test_noise_that_grows_under_run_length_coding_is_written_too(tmp_path, rng):
+    noise = np.exp(rng.normal(0, 2, (64, 128, 3))).astype("float32")
+    images.write(tmp_path / "noise.hdr", noise)
+    found = images.read(tmp_path / "noise.hdr")
+    assert np.abs(found - noise).max() < 0.01 * noise.max()

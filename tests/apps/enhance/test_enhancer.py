@@ -106,7 +106,7 @@ def test_auto_table_acts_on_the_stretched_picture(photo):
     low, high = operators.contrast_limits(thumbnail(pixels))
     stretched = np.clip((pixels - low) / (high - low), 0, 1)
     inside = ((stretched > 0) & (stretched < 1)).all(-1)
-    assert inside.mean() > 0.8
+    assert inside.mean() > 0.5
     found = LutEnhancer(make_look("warm"), {"autocontrast": True})(pixels)
     expected = LutEnhancer(make_look("warm"), {})(stretched)
     assert np.abs(found - expected)[inside].max() < 1e-4
@@ -136,9 +136,10 @@ def test_linear_pictures_are_encoded_or_clipped(photo):
     linear = Picture(4 * operators.srgb_to_linear(as_type(photo, "float32")), linear=True)
     log = prepare(linear, "log")
     assert not log.linear
-    np.testing.assert_allclose(
-        operators.decode_log(log.pixels).max(), linear.pixels.max(), rtol=1e-3
-    )
+    exposed = operators.expose(linear.pixels)
+    np.testing.assert_allclose(operators.decode_log(log.pixels).max(), exposed.max(), rtol=1e-3)
+    again = dataclasses.replace(linear, pixels=100 * linear.pixels)
+    np.testing.assert_allclose(prepare(again, "log").pixels, log.pixels, atol=1e-4)
     clipped = prepare(linear, "srgb")
     assert clipped.pixels.max() == 1
     assert any("tonemap" in note for note in clipped.notes)

@@ -344,3 +344,13 @@ def test_low_light_is_dark_and_slightly_noisy():
     noise = [image.std(axis=(0, 1)).mean() * 255 for image in spoilt]
     assert 0.2 < np.mean(noise) < 3
     assert operators.spoil(even, rng).std(axis=(0, 1)).max() < 1e-4
+
+
+def test_expose_brings_any_unit_to_middle_grey(rng):
+    linear = np.exp(rng.normal(0, 2, (20, 30, 3))).astype("float32")
+    linear[0, 0] = 0
+    exposed = operators.expose(linear)
+    luminance = exposed.reshape(-1, 3)[1:] @ np.array([0.2126, 0.7152, 0.0722])
+    assert np.exp(np.log(luminance).mean()) == pytest.approx(0.18, rel=1e-3)
+    np.testing.assert_allclose(operators.expose(1000 * linear), exposed, rtol=1e-4)
+    np.testing.assert_array_equal(operators.expose(0 * linear), 0 * linear)

@@ -230,8 +230,8 @@ def _fetch(address):
 
 
 def _after(page):
-    shown = page.find_elements("css selector", "img[src*='after.jpg']")
-    return shown[0].get_attribute("src") if shown else None
+    # In one step: the page may replace the element at any moment.
+    return page.execute_script("""return document.querySelector("img[src*='after.jpg']")?.src""")
 
 
 def _new_after(page, old):

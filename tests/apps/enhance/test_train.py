@@ -1,0 +1,158 @@
+"""Training from a folder of pairs: what is learned, refused, resumed and written."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from apps.enhance.enhancer import Enhancer, LutEnhancer, open_look
+from apps.enhance.ladder import grid_oracle, ladder, lut_oracle
+from apps.enhance.lut import apply_lut, make_look, read_cube
+from apps.enhance.material import pair_material
+from apps.enhance.tables import fit_pairs, fit_table
+from apps.enhance.train import Recipe, fine_tune, train, train_pairs
+from apps.enhance.views import PointSampler, collect
+from shared import images, metrics
+from shared.errors import DataError
+from shared.training import METRICS
+from shared.weights import read_card
+
+QUICK = Recipe(steps=150, views=60, learning_rate=2e-3)
+
+
+def test_learns_what_no_table_can_do(trained):
+    rungs = {rung.method: rung for rung in trained.rungs}
+    assert list(rungs) == [
+        "identity",
+        "auto-contrast",
+        "global LUT",
+        "per-image LUT oracle",
+        "per-image grid oracle",
+        "network",
+    ]
+    assert rungs["network"].psnr > rungs["global LUT"].psnr + 2
+    assert rungs["per-image LUT oracle"].psnr > rungs["network"].psnr
+    assert rungs["network"].pictures == 2
+
+
+def test_leaves_look_card_log_and_curve(trained, photo):
+    card = read_card(trained.path)
+    assert card.settings["thumbnail"] == "area"
+    assert card.training["steps"] == 150
+    assert next(iter(card.results)) == "network, dB"
+    folder = trained.path.with_name("look-training")
+    assert (folder / METRICS).exists()
+    assert (folder / "curve.png").exists()
+    look = open_look(trained.path)
+    dark, bright = ((gain * photo).astype("uint8") for gain in (0.4, 1.0))
+    assert look(dark).mean() > 1.2 * dark.mean()
+    assert look(bright).mean() < 0.9 * bright.mean()
+
+
+def test_a_colour_table_ends_the_training(tmp_path, photo):
+    table = make_look("warm")
+    for number in range(11):
+        before = np.roll(photo, 25 * number, axis=1)
+        images.write(tmp_path / "p" / "input" / f"{number}.png", before)
+        images.write(tmp_path / "p" / "target" / f"{number}.png", apply_lut(before, table))
+    found = train_pairs(tmp_path / "p", tmp_path / "look.keras", recipe=QUICK, quiet=True)
+    assert found.path == tmp_path / "look.cube"
+    assert not (tmp_path / "look.keras").exists()
+    assert isinstance(open_look(found.path), LutEnhancer)
+    assert found.card.kind == "cube"
+    assert next(iter(found.card.results)) == "global LUT, dB"
+    assert found.card.results["global LUT, dB"] > 40
+
+
+def test_views_on_disk_give_the_same_network(tmp_path, pair_folder):
+    recipe = dataclasses.replace(QUICK, steps=3, views=6)
+    looks = []
+    for name, cache in (("memory", 4.0), ("disk", 0.0)):
+        out = tmp_path / name / "look.keras"
+        recipe = dataclasses.replace(recipe, cache_gb=cache)
+        train_pairs(pair_folder, out, recipe=recipe, quiet=True, force=True)
+        looks.append(open_look(out).network.get_weights())
+        assert (tmp_path / name / "look-training" / "views").exists() == (name == "disk")
+    for one, two in zip(*looks, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_one_pair_trains_with_a_warning(tmp_path, photo, capsys):
+    images.write(tmp_path / "a_before.png", photo)
+    images.write(tmp_path / "a_after.png", 255 - photo)
+    recipe = dataclasses.replace(QUICK, steps=2, views=4)
+    train_pairs(tmp_path, tmp_path / "look.keras", recipe=recipe, force=True, quiet=True)
+    assert "1 pairs are few" in capsys.readouterr().err
+
+
+def test_training_goes_on_from_a_look_and_from_a_checkpoint(tmp_path, pair_folder, trained):
+    recipe = dataclasses.replace(QUICK, steps=4, views=8)
+    material = pair_material(pair_folder)
+    options = {"quiet": True, "force": True}
+    train(material, tmp_path / "a.keras", recipe, start_from=trained.path, **options)
+    with pytest.raises(DataError, match="--resume"):
+        train(material, tmp_path / "a.keras", recipe, **options)
+    longer = dataclasses.replace(recipe, steps=6)
+    assert (
+        train(material, tmp_path / "a.keras", longer, resume=True, **options).card.training["steps"]
+        == 6
+    )
+    with pytest.raises(DataError, match="colour table"):
+        train(material, tmp_path / "b.keras", recipe, start_from="warm", **options)
+
+
+def test_fine_tuning_leaves_the_look_itself_alone(trained, pair_folder):
+    look = open_look(trained.path)
+    before = [w.copy() for w in look.network.get_weights()]
+    tuned = fine_tune(look, pair_material(pair_folder).sources[:2], steps=3)
+    assert isinstance(tuned, Enhancer)
+    for old, kept, new in zip(
+        before, look.network.get_weights(), tuned.network.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(old, kept)
+        if old.size > 100:
+            assert (new != old).any()
+
+
+def test_table_is_fitted_with_the_smoothness_that_carries_over(photo):
+    table = make_look("fade")
+
+    def source():
+        return lambda rng: (
+            (x := np.roll(photo / 255, rng.integers(300), 1)),
+            apply_lut(x.astype("float32"), table),
+        )
+
+    views = collect([source] * 5, 10, 0, PointSampler(500, 100))
+    fitted = fit_table(views, 5)
+    image = (photo / 255).astype("float32")
+    assert metrics.psnr(apply_lut(image, fitted), apply_lut(image, table)) > 45
+
+
+def test_fit_pairs_writes_a_table(tmp_path, photo):
+    table = make_look("cool")
+    for number in range(6):
+        before = np.roll(photo, 40 * number, axis=1)
+        images.write(tmp_path / f"{number}_before.png", before)
+        images.write(tmp_path / f"{number}_after.png", apply_lut(before, table))
+    psnr = fit_pairs(tmp_path, tmp_path / "out" / "look.cube", title="mine")
+    assert psnr > 45
+    assert read_cube(tmp_path / "out" / "look.cube").title == "mine"
+
+
+def test_oracles_reach_what_they_can_represent(photo):
+    before = (photo / 255).astype("float32")
+    by_table = apply_lut(before, make_look("warm"))
+    assert metrics.psnr(lut_oracle(before, by_table), by_table) > 40
+    ramp = np.linspace(0.5, 1, before.shape[1], dtype="float32")[None, :, None]
+    assert metrics.psnr(grid_oracle(before, before * ramp), before * ramp) > 40
+    assert metrics.psnr(lut_oracle(before, before * ramp), before * ramp) < 35
+
+
+def test_ladder_means_and_errors(photo):
+    image = (photo / 255).astype("float32")
+    tests = [lambda: (image, image * 0.9), lambda: (image, image * 0.8)]
+    (rung,) = ladder(tests, {"identity": lambda before, wanted: before})
+    each = [metrics.psnr(image, image * f) for f in (0.9, 0.8)]
+    assert rung.psnr == pytest.approx(np.mean(each), abs=1e-3)
+    assert rung.standard_error == pytest.approx(abs(each[0] - each[1]) / 2, abs=1e-3)
