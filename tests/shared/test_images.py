@@ -26,7 +26,7 @@ from shared.errors import ImageError
 SRGB = imagecodecs.cms_profile("srgb")
 ADOBE = imagecodecs.cms_profile("adobergb")
 GREY_GAMMA = imagecodecs.cms_profile("gray", gamma=1.8)
-ROOT = Path(images.__file__).parents[1]
+ROOT = Path(images.__file__).parents[2]
 DEPTHS = (np.uint8, np.uint16, np.float32)
 LOSSLESS = [
     (".png", np.uint8),

@@ -18,6 +18,7 @@ from PIL import Image
 
 from shared import images
 from shared.errors import ImageError
+from shared.images import read_common
 
 KINDS = (".png", "deep.png", ".jpg", ".webp", ".bmp", ".tif", "plain.tif", ".hdr", ".exr")
 
@@ -275,7 +276,7 @@ def test_empty_claim(tmp_path, kind):
 def test_the_pixel_limit_of_pillow_never_surfaces(tmp_path, kind, monkeypatch):
     path = good_file(tmp_path, kind)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)  # an error from 600 on
-    monkeypatch.setattr(images, "_BAND_PIXELS", 250)
+    monkeypatch.setattr(read_common, "_BAND_PIXELS", 250)
     with pytest.raises(Image.DecompressionBombError):
         Image.open(path)
     with warnings.catch_warnings():

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +21,9 @@ from skimage import data
 
 from shared import images, video
 from shared.errors import ImageError, VideoError
+from shared.video import colour, controls, live, overlay, pipeline, sinks, sources
+from shared.video.feed import Feed
+from shared.video.frames import Frame, Step
 
 import av  # isort: skip - shared.video must come first (see shared.video._load_window_libraries)
 
@@ -107,7 +112,7 @@ def decoded(path):
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         return [
-            frame.to_ndarray(format="rgb24", interpolation=video._CONVERSION)
+            frame.to_ndarray(format="rgb24", interpolation=colour.CONVERSION)
             for frame in container.decode(video=0)
         ]
 
@@ -342,7 +347,7 @@ def test_mirrored_video_comes_out_mirrored(tmp_path):
 def test_upright_moves_each_pixel_where_the_display_matrix_says(turned, x, y):
     matrix = np.array([[0, y, 0], [x, 0, 0], [0, 0, 1]] if turned else np.diag([x, y, 1]))
     pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    result = video._upright(pixels, matrix * 65536)
+    result = sources._upright(pixels, matrix * 65536)
     rows, columns = np.mgrid[:4, :6]
     moved = np.stack([columns, rows], axis=-1) @ matrix[:2, :2]
     moved -= moved.min(axis=(0, 1))
@@ -409,7 +414,7 @@ def test_subtitles_are_named_where_they_are_left_out(tmp_path):
 
 
 def test_without_x264_mpeg4_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "_VIDEO_ENCODERS", ("not_installed", "mpeg4"))
+    monkeypatch.setattr(sinks, "_VIDEO_ENCODERS", ("not_installed", "mpeg4"))
     source = write_clip(tmp_path / "in.mkv", photos(5, 101, 75), codec="ffv1", pixel_format="bgra")
     video.transform(source, tmp_path / "out.mp4", identity)
     assert codecs(tmp_path / "out.mp4") == ["mpeg4"]
@@ -610,14 +615,14 @@ def test_a_failing_frame_function_stops_the_threads_and_leaves_nothing(tmp_path,
 
 def test_a_full_disk_stops_everything_and_leaves_nothing(tmp_path, monkeypatch):
     source = write_clip(tmp_path / "in.mp4", photos(60))
-    write = video._VideoSink.write
+    write = sinks._VideoSink.write
 
     def write_until_full(sink, step):
         if step.frame is not None and step.frame.pts > 5 * 512:
             raise OSError(28, "No space left on device")
         write(sink, step)
 
-    monkeypatch.setattr(video._VideoSink, "write", write_until_full)
+    monkeypatch.setattr(sinks._VideoSink, "write", write_until_full)
     calls = []
     with pytest.raises(VideoError, match=r"out\.mp4: writing failed \(No space left on device\)"):
         video.transform(source, tmp_path / "out.mp4", lambda _: lambda p: calls.append(0) or p)
@@ -635,7 +640,7 @@ def test_ctrl_c_leaves_no_file(tmp_path):
         "slow = lambda fps: lambda pixels: time.sleep(0.05) or pixels\n"
         "video.transform(Path(sys.argv[1]), Path(sys.argv[2]), slow)\n"
     )
-    root = os.path.dirname(os.path.dirname(video.__file__))
+    root = Path(video.__file__).parents[2]
     child = subprocess.Popen(
         [sys.executable, "-c", script, str(source), str(tmp_path / "out" / "clip.mp4")],
         cwd=root,
@@ -663,8 +668,8 @@ def test_frames_in_flight_are_bounded(tmp_path):
             for index in range(200):
                 read.append(index)
                 lead.append(len(read) - len(written))
-                yield video._Step(video._Frame(np.zeros((1, 1, 3), np.uint8), index, 1))
-            yield video._Step(None)
+                yield Step(Frame(np.zeros((1, 1, 3), np.uint8), index, 1))
+            yield Step(None)
 
     class Sink:
         path = tmp_path / "sink"
@@ -677,10 +682,10 @@ def test_frames_in_flight_are_bounded(tmp_path):
         def finish(self):
             pass
 
-    frames, _ = video._pump(Source(), Sink(), lambda pixels: pixels, lambda: None)
+    frames, _ = pipeline.pump(Source(), Sink(), lambda pixels: pixels, lambda: None)
     assert frames == 200
     assert written == list(range(200))
-    assert max(lead) <= 2 * video._QUEUED_FRAMES + 3
+    assert max(lead) <= 2 * pipeline._QUEUED_FRAMES + 3
 
 
 def test_decoding_filtering_and_encoding_overlap(tmp_path):
@@ -692,8 +697,8 @@ def test_decoding_filtering_and_encoding_overlap(tmp_path):
         def steps(self):
             for index in range(40):
                 time.sleep(0.005)
-                yield video._Step(video._Frame(np.zeros((1, 1, 3), np.uint8), index, 1))
-            yield video._Step(None)
+                yield Step(Frame(np.zeros((1, 1, 3), np.uint8), index, 1))
+            yield Step(None)
 
     class Sink:
         path = tmp_path / "sink"
@@ -705,7 +710,7 @@ def test_decoding_filtering_and_encoding_overlap(tmp_path):
             pass
 
     start = time.perf_counter()
-    _, clock = video._pump(Source(), Sink(), lambda p: time.sleep(0.005) or p, lambda: None)
+    _, clock = pipeline.pump(Source(), Sink(), lambda p: time.sleep(0.005) or p, lambda: None)
     wall = time.perf_counter() - start
     assert wall < 0.75 * (clock.decode + clock.apply + clock.encode)
 
@@ -721,9 +726,9 @@ def test_nothing_is_printed_where_there_is_no_terminal(tmp_path, capfd):
 
 @given(st.lists(st.integers(0, 10**6), unique=True))
 def test_frames_are_sorted_by_number(numbers):
-    paths = [video.Path(f"shot 2 frame {number}.png") for number in numbers]
-    assert sorted(paths, key=video._natural) == [
-        video.Path(f"shot 2 frame {number}.png") for number in sorted(numbers)
+    paths = [Path(f"shot 2 frame {number}.png") for number in numbers]
+    assert sorted(paths, key=sources._natural) == [
+        Path(f"shot 2 frame {number}.png") for number in sorted(numbers)
     ]
 
 
@@ -734,16 +739,16 @@ ANY_KEY = st.one_of(st.sampled_from([ord(key) for key in "+=-_s[] prhq"]), st.in
 
 @given(st.lists(ANY_KEY))
 def test_no_keys_leave_the_ranges(keys):
-    view = video._View(strength=1.0)
+    view = controls.View(strength=1.0)
     for key in keys:
-        view = video._press(view, key)
+        view = controls.press(view, key)
     assert 0 <= view.strength <= 2
     assert 0 <= view.divider <= 1
     assert view.strength == round(view.strength, 1)
 
 
 def test_each_key_does_its_one_thing():
-    view = video._View(strength=1.0)
+    view = controls.View(strength=1.0)
     changes = {
         "+": {"strength": 1.1},
         "=": {"strength": 1.1},
@@ -760,18 +765,18 @@ def test_each_key_does_its_one_thing():
         "x": {},
     }
     for key, change in changes.items():
-        assert video._press(view, ord(key)) == video.replace(view, **change), key
-    assert video._press(view, -1) == view
+        assert controls.press(view, ord(key)) == replace(view, **change), key
+    assert controls.press(view, -1) == view
 
 
 def test_split_shows_before_left_of_the_divider_and_after_right_of_it():
     before = np.full((72, 100, 3), (200, 10, 0), np.uint8)
     after = np.full((72, 100, 3), (0, 20, 250), np.uint8)
-    shown = video._compose(before, after, video._View(1.0, split=True, divider=0.3))
+    shown = overlay.compose(before, after, controls.View(1.0, split=True, divider=0.3))
     assert (shown[:, :29] == (0, 10, 200)).all()
     assert (shown[:, 31:] == (250, 20, 0)).all()
     assert (shown[:, 30] == 255).all()
-    plain = video._compose(before, after, video._View(1.0))
+    plain = overlay.compose(before, after, controls.View(1.0))
     assert (plain == (250, 20, 0)).all()
     assert (after == (0, 20, 250)).all()
 
@@ -779,7 +784,7 @@ def test_split_shows_before_left_of_the_divider_and_after_right_of_it():
 @pytest.mark.parametrize("divider", [0.0, 1.0])
 def test_the_divider_may_stand_at_the_border(divider):
     before, after = np.zeros((2, 8, 9, 3), np.uint8) + np.array([[[[50]]], [[[90]]]], np.uint8)
-    shown = video._compose(before, after, video._View(1.0, split=True, divider=divider))
+    shown = overlay.compose(before, after, controls.View(1.0, split=True, divider=divider))
     assert (shown[:, 1:-1] == (50 if divider else 90)).all()
 
 
@@ -787,8 +792,8 @@ def test_the_divider_may_stand_at_the_border(divider):
 def test_the_overlay_stays_inside_its_bands(size):
     width, height = size
     shown = np.full((height, width, 3), 120, np.uint8)
-    status = video._status(video._View(1.0), 29.7, 75.0, "saved snapshot_001.png")
-    video._draw_overlay(shown, status, with_help=True)
+    status = overlay.status_phrases(controls.View(1.0), 29.7, 75.0, "saved snapshot_001.png")
+    overlay.draw_overlay(shown, status, with_help=True)
     assert "REC 1:15" in status
     if height >= 700:
         assert (shown[height // 3 : height * 2 // 3] == 120).all()
@@ -798,7 +803,7 @@ def test_the_overlay_stays_inside_its_bands(size):
 
 @given(st.lists(st.text("abcdefgh ", min_size=1, max_size=20), min_size=1), st.integers(200, 2000))
 def test_packed_lines_hold_every_phrase_and_fit(phrases, width):
-    lines = video._packed(phrases, width, 0.7)
+    lines = overlay._packed(phrases, width, 0.7)
     assert "     ".join(lines) == "     ".join(phrases)
     for line in lines:
         text_width = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, 0.7, 1)[0][0]
@@ -829,14 +834,14 @@ def clip(tmp_path):
 
 @pytest.fixture
 def session(clip, tmp_path):
-    feed = video._Feed(str(clip), mirror=False)
-    yield video._Session(feed, Gain(), tmp_path / "shots")
+    feed = Feed(str(clip), mirror=False)
+    yield live._Session(feed, Gain(), tmp_path / "shots")
     feed.close()
 
 
 def press(session, keys):
     for key in keys:
-        session.change(video._press(session.view, ord(key)))
+        session.change(controls.press(session.view, ord(key)))
 
 
 def test_a_snapshot_is_the_filtered_frame(session, tmp_path):
@@ -882,8 +887,8 @@ def test_a_recording_holds_the_filtered_frames_their_times_and_the_sound(session
 
 def test_a_recording_of_a_silent_file_is_silent(tmp_path):
     silent = write_clip(tmp_path / "silent.mp4", photos(5))
-    feed = video._Feed(str(silent), mirror=False)
-    session = video._Session(feed, Gain(), tmp_path)
+    feed = Feed(str(silent), mirror=False)
+    session = live._Session(feed, Gain(), tmp_path)
     session.advance()
     press(session, "r")
     session.advance()
@@ -895,7 +900,7 @@ def test_a_recording_of_a_silent_file_is_silent(tmp_path):
 def test_the_feed_gives_rgb_frames_and_their_times(tmp_path):
     times = [0, 40, 100, 300]
     path = write_clip(tmp_path / "in.mkv", photos(4), times=times, time_base=Fraction(1, 1000))
-    feed, mirrored = (video._Feed(str(path), mirror=mirror) for mirror in (False, True))
+    feed, mirrored = (Feed(str(path), mirror=mirror) for mirror in (False, True))
     for expected, milliseconds in zip(decoded(path), times, strict=True):
         pixels, seconds = feed.read()
         assert np.abs(pixels.astype(int) - expected).mean() < 3
@@ -907,8 +912,8 @@ def test_the_feed_gives_rgb_frames_and_their_times(tmp_path):
 
 
 def test_the_status_tells_what_is_on():
-    view = video._View(0.5, split=True, paused=True)
-    assert video._status(view, 24.6, None, "saved a.png") == [
+    view = controls.View(0.5, split=True, paused=True)
+    assert overlay.status_phrases(view, 24.6, None, "saved a.png") == [
         "25 frames/s",
         "strength 0.5",
         "before | after",
@@ -964,7 +969,7 @@ except VideoError as error:
 def test_a_window_that_would_end_or_hang_the_process_is_refused(clip, first, sentence):
     done = subprocess.run(
         [sys.executable, "-c", PLAY.format(first=first), str(clip)],
-        cwd=video.Path(video.__file__).parents[1],
+        cwd=Path(video.__file__).parents[2],
         env={**os.environ, "DISPLAY": ":987"},
         capture_output=True,
         text=True,

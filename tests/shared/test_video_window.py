@@ -108,7 +108,7 @@ class Player:
         self.environment.pop("WAYLAND_DISPLAY", None)
         self.process = subprocess.Popen(
             [sys.executable, "-c", PLAYER, *map(str, arguments)],
-            cwd=Path(video.__file__).parents[1],
+            cwd=Path(video.__file__).parents[2],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
