@@ -23,3 +23,9 @@ class DataError(ConvsuiteError):
 
 class DependencyError(ConvsuiteError):
     """An optional package or system library is needed and not installed."""
+
+
+def reason(error: BaseException) -> str:
+    """Return what an exception of a library or of the system says, in one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())

@@ -41,14 +41,14 @@ def find_pairs(folder: Path) -> list[Pair]:
     targets = [folder / name for name in ("target", "output") if (folder / name).is_dir()]
     if (folder / "input").is_dir() and targets:
         before, after = (
-            {_stem(path, part): path for path in find_photos(part)}
+            {_stem(path, part): path for path in _pictures(part)}
             for part in (folder / "input", targets[0])
         )
     else:
         before, after = (
             {
                 _stem(path, folder).removesuffix(suffix): path
-                for path in find_photos(folder)
+                for path in _pictures(folder)
                 if path.stem.endswith(suffix)
             }
             for suffix in ("_before", "_after")
@@ -76,16 +76,20 @@ def find_photos(folder: Path) -> list[Path]:
     Raises:
         DataError: there are none.
     """
-    photos = [
+    photos = _pictures(folder)
+    if not photos:
+        raise DataError(f"{folder} holds no pictures.")
+    return photos
+
+
+def _pictures(folder):
+    return [
         path
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in images.READABLE
         and not path.name.startswith(".")
         and path.is_file()
     ]
-    if not photos:
-        raise DataError(f"{folder} holds no pictures.")
-    return photos
 
 
 def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:

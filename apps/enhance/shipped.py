@@ -48,11 +48,10 @@ NETWORKS = {
         tests=None,
     ),
     "tone": Shipped("tone", "tonal range compressed, detail kept, as a local Laplacian filter"),
-    "lowlight": Shipped("lowlight", "dark pictures brought back to daylight"),
     "detail": Shipped(
         "detail",
         "fine detail lifted, as a local Laplacian filter",
-        recipe=Recipe(architecture=Architecture(levels=3, guide="nn")),
+        recipe=Recipe(architecture=Architecture(levels=3, guide="nn"), steps=2000, views=700),
     ),
 }
 TABLES = {

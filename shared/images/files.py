@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.errors import ImageError
+from shared.errors import ImageError, reason
 
 
 def first_bytes(path: Path) -> bytes:
@@ -47,9 +47,3 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-
-
-def reason(error: Exception) -> str:
-    """Return what an exception says, in one line."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin
 
-from shared.errors import ImageError
+from shared.errors import ImageError, reason
 
 from .decoded import Decoded, check_size
 from .exif import exif_block
-from .files import first_bytes, reason
+from .files import first_bytes
 from .picture import Picture, three_channels, to_float
 from .profiles import to_srgb
 from .read_common import read_pillow, read_png16, read_webp

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import av
 
-from shared.errors import VideoError
+from shared.errors import VideoError, reason
 
 
 @contextmanager
@@ -16,8 +16,3 @@ def blamed_on(path: Path, activity: str) -> Iterator[None]:
         yield
     except (av.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: {activity} failed ({reason(error)})") from error
-
-
-def reason(error: BaseException) -> str:
-    """Return what an exception says."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -9,9 +9,8 @@ import av
 import numpy as np
 
 from shared import images
-from shared.errors import VideoError
+from shared.errors import VideoError, reason
 
-from .blame import reason
 from .colour import CONVERSION, known_matrix
 from .frames import FALLBACK_RATE, Form, Frame, Source, Step
 
