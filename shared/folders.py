@@ -283,7 +283,8 @@ def _stage(name: str, action: Callable[[_Item], None], item: _Item) -> _Item:
         try:
             action(item)
         except Exception as error:
-            item.reason = _reason(error)
+            # Reasons are shown beside the name of the file, which errors begin with.
+            item.reason = _reason(error).removeprefix(str(item.job.source)).lstrip(": ")
             item.value = None
         item.seconds[name] = time.perf_counter() - start
     return item

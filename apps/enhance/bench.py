@@ -69,7 +69,7 @@ def speed(look: str = "clahe") -> list[dict]:
         for size, (height, width) in SIZES.items():
             picture = picture_of_size(height, width)
             for name, method, repeats in _methods(enhancer, picture, pillow_table, our_table):
-                rows.setdefault(name, {"method": name})[size] = _cpu_milliseconds(method, repeats)
+                rows.setdefault(name, {"method": name})[size] = cpu_milliseconds(method, repeats)
     finally:
         cv2.setNumThreads(-1)
     return list(rows.values())
@@ -117,7 +117,7 @@ def _by_gathers(grid, guide, image, rows=256):
     return out
 
 
-def _cpu_milliseconds(function: Callable, repeats: int) -> float:
+def cpu_milliseconds(function: Callable, repeats: int) -> float:
     """Return the least process time of some calls after a warm-up."""
     if repeats > 1:
         function()

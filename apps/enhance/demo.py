@@ -4,23 +4,27 @@ import json
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from shared import assets
+from shared import assets, backend, images
 from shared.errors import ConvsuiteError
-from shared.report import Page
+from shared.report import Page, line_plot
 from shared.weights import Card
 
-from .enhancer import looks
-from .operators import SPOILERS
+from . import bench
+from .enhancer import looks, open_look
+from .operators import OPERATORS, SPOILERS, expose, linear_to_srgb
 
 PHOTOS = ("rocket.jpg", "coffee.jpg", "chelsea.jpg", "astronaut.jpg")
+HDR = "lamplight.hdr"
 SHOWCASE = "clahe"
 STRENGTHS = (0, 0.5, 1, 1.5)
+_MEGAPIXELS = (1, 2, 4, 8, 12)
 _FRAMES, _FPS, _FRAME_WIDTH, _FRAME_HEIGHT = 48, 24, 448, 320
 
 
@@ -46,9 +50,7 @@ def build(page: Page, out: Path) -> None:
     cards = looks()
     if not cards:
         raise ConvsuiteError("No look is installed; `convsuite enhance train-looks` makes them.")
-    hdr = [card.name for card in cards if card.settings.get("input") == "log"]
-    cards = [card for card in cards if card.name not in hdr]
-    shown = [_apply(card, _chosen(index), out / card.name) for index, card in enumerate(cards)]
+    shown = [_apply(card, _chosen(card, i), out / card.name) for i, card in enumerate(cards)]
     page.text(
         "A look is a small network that has learned an operator from examples, or a colour table. "
         "Every result was made by the command below it."
@@ -62,15 +64,14 @@ def build(page: Page, out: Path) -> None:
         "against. Time: of the look in the run below, without reading and writing files, with the "
         "first call, which prepares the network.",
     )
-    if hdr:
-        page.text(f"Not shown: {', '.join(hdr)}, for HDR pictures, of which none ships.")
     for look in shown:
         _show_look(page, look)
-    networks = [card.name for card in cards if card.kind == "keras"]
+    networks = [card.name for card in cards if card.name in OPERATORS and card.kind == "keras"]
     if networks:
         look = SHOWCASE if SHOWCASE in networks else networks[0]
         _show_strength(page, look, out / "strength")
         _show_grid(page, look, out / "grid.png")
+        _show_speed(page, look)
         _show_video(page, look, out)
 
 
@@ -87,8 +88,10 @@ def _row(look: _Shown) -> list[Any]:
     ]
 
 
-def _chosen(index: int) -> list[Path]:
-    """Return two sample photographs, other ones for the next look."""
+def _chosen(card: Card, index: int) -> list[Path]:
+    """Return two sample photographs, other ones for the next look; an HDR picture for HDR looks."""
+    if card.settings.get("input") == "log":
+        return [_sample(HDR)]
     round_number, first = divmod(index, len(PHOTOS))
     second = (first + 1 + round_number) % len(PHOTOS)
     return [_sample(PHOTOS[first]), _sample(PHOTOS[second])]
@@ -121,7 +124,8 @@ def _apply(card: Card, photos: list[Path], out: Path) -> _Shown:
         preparation = preparation.command
         photos = [pairs / "input" / f"{photo.stem}.png" for photo in photos]
     run = _convsuite("run", *photos, "--look", card.name, "--out", out, "--overwrite", "--json")
-    return _Shown(card, photos, [out / photo.name for photo in photos], run, preparation)
+    after = [out / (f"{p.stem}.png" if p.name == HDR else p.name) for p in photos]
+    return _Shown(card, photos, after, run, preparation)
 
 
 def _show_look(page: Page, look: _Shown) -> None:
@@ -131,12 +135,17 @@ def _show_look(page: Page, look: _Shown) -> None:
         page.command(look.preparation)
     for before, after in zip(look.before, look.after, strict=True):
         page.compare(
-            before,
+            _displayed(before),
             after,
             f"{before.stem}, look {look.card.name}",
             command=look.run.command,
             alt=f"Sample picture {before.stem}, look {look.card.name}",
         )
+
+
+def _displayed(photo: Path) -> Path | np.ndarray:
+    """Return an HDR picture as a camera exposed for its average would show it."""
+    return linear_to_srgb(expose(images.read(photo))) if photo.name == HDR else photo
 
 
 def _show_strength(page: Page, look: str, out: Path) -> None:
@@ -171,6 +180,30 @@ def _show_grid(page: Page, look: str, target: Path) -> None:
         target,
         f"Thumbnail, guide and slices of the bilateral grid of {photo.name}",
         command=done.command,
+    )
+
+
+def _show_speed(page: Page, look: str) -> None:
+    backend.setup()
+    enhancer, operator = open_look(look), OPERATORS[look]
+    times: dict[str, list[float]] = {f"the look {look}": [], f"the operator {look} itself": []}
+    for megapixels in _MEGAPIXELS:
+        height = round((megapixels * 1e6 / 1.5) ** 0.5)
+        picture = bench.picture_of_size(height, round(1.5 * height))
+        methods = (partial(enhancer, picture), partial(operator, images.to_float(picture)))
+        for values, method in zip(times.values(), methods, strict=True):
+            values.append(bench.cpu_milliseconds(method, 2))
+    page.heading("Time", level=3)
+    page.text(
+        "What a look costs depends on the number of pixels alone, not on the operator it imitates."
+    )
+    page.svg(
+        line_plot(
+            {name: (_MEGAPIXELS, values) for name, values in times.items()},
+            "size of the picture, megapixels",
+            "time of all cores, ms",
+        ),
+        "Processor time for one picture in memory, without reading and writing the file",
     )
 
 

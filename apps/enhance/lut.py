@@ -200,8 +200,9 @@ def write_cube(lut: Lut, path: str | os.PathLike) -> None:
     """Write a `.cube` file with seven significant digits, through a temporary file and a rename."""
     path = Path(path)
     rows = lut.table.transpose(2, 1, 0, 3).reshape(-1, 3)
-    # A quote would end the title early, a line break the line.
-    title = " ".join(lut.title.replace('"', "'").split())[:_LONGEST_TITLE]
+    # A quote would end the title early, a line break the line; a NUL would make it no text.
+    words = "".join(c for c in lut.title if c.isprintable() or c.isspace()).split()
+    title = " ".join(words).replace('"', "'")[:_LONGEST_TITLE]
     header = [
         f'TITLE "{title}"',
         f"LUT_3D_SIZE {lut.size}",

@@ -78,32 +78,6 @@ def _of_picture(image, folder):
     return _embedded(_written(page, folder))[0]
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    service = pytest.importorskip("selenium.webdriver.chrome.service")
-    if not os.path.exists("/usr/bin/chromedriver"):
-        pytest.skip("chromium-driver is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, service.Service("/usr/bin/chromedriver"))
-    yield driver
-    driver.quit()
-
-
 @settings(max_examples=40, deadline=None)
 @given(text=ANY_TEXT)
 def test_every_text_is_shown_as_it_is_and_never_becomes_markup(tmp_path_factory, text):

@@ -634,9 +634,11 @@ def test_ctrl_c_leaves_no_file(tmp_path):
     source = write_clip(tmp_path / "in.mp4", photos(100))
     (tmp_path / "out").mkdir()
     script = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
         "from pathlib import Path\n"
         "from shared import video\n"
+        # A process started in the background of a shell inherits that it ignores Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "slow = lambda fps: lambda pixels: time.sleep(0.05) or pixels\n"
         "video.transform(Path(sys.argv[1]), Path(sys.argv[2]), slow)\n"
     )

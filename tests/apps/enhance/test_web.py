@@ -1,4 +1,3 @@
-import os
 import shutil
 import signal
 import socket
@@ -175,12 +174,8 @@ def _wait_for(condition, seconds=60):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(chromium, tmp_path_factory):
     """A browser on the page of a server in a process of its own."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    service = pytest.importorskip("selenium.webdriver.chrome.service")
-    if not os.path.exists("/usr/bin/chromedriver"):
-        pytest.skip("chromium-driver is not installed")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -191,26 +186,8 @@ def page(tmp_path_factory):
     address = f"http://127.0.0.1:{port}/"
     _wait_for(lambda: _answers(address) or process.poll() is not None, 180)
     assert process.poll() is None, Path(log.name).read_text()
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=1280,1000",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, service.Service("/usr/bin/chromedriver"))
-    driver.get(address)
-    yield driver
-    driver.quit()
+    chromium.get(address)
+    yield chromium
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0, Path(log.name).read_text()
     assert "Traceback" not in Path(log.name).read_text()
