@@ -476,7 +476,9 @@ def bench_speed(look: Look = "clahe", json: Json = False) -> None:
     rows = bench.speed(look)
     _print_rows(rows, "CPU milliseconds of one thread")
     whole = bench.whole_run(look)
-    _print_rows([whole], "one JPEG of 24 megapixels: CPU milliseconds, memory beyond in and out")
+    _print_rows(
+        [whole], "one JPEG of 24 megapixels: milliseconds on all cores, memory beyond in and out"
+    )
     clip = bench.video_speed(look)
     _print_rows([clip], "video, 1280 x 720, wall time")
     if json:
