@@ -13,8 +13,6 @@ import pytest
 from shared import training
 from shared.errors import DataError
 
-pytestmark = pytest.mark.backends
-
 
 def network():
     keras.utils.set_random_seed(0)
@@ -35,6 +33,7 @@ def weights(model):
     return np.concatenate([np.ravel(w) for w in model.get_weights()])
 
 
+@pytest.mark.backends
 def test_learns_and_leaves_log_and_curve(tmp_path):
     model = network()
     outcome = training.fit(
@@ -48,6 +47,7 @@ def test_learns_and_leaves_log_and_curve(tmp_path):
     assert (tmp_path / training.CURVE).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.backends
 def test_resumed_run_equals_uninterrupted_one(tmp_path):
     schedule = training.Schedule(120, log_every=20)
     whole = network()
@@ -108,6 +108,7 @@ def test_killed_at_any_moment_and_resumed(tmp_path):
     np.testing.assert_array_equal(weights(resumed), weights(whole))
 
 
+@pytest.mark.backends
 def test_early_stop_keeps_the_best_weights(tmp_path):
     model = network()
     scores = iter([1.0, 3.0, 2.0, 2.5, 9.0])

@@ -11,8 +11,6 @@ from apps.enhance.thumbnail import thumbnail
 from apps.enhance.views import PatchSampler, PointSampler, collect
 from shared.layers.bilateral_numba import slice_apply
 
-pytestmark = pytest.mark.backends
-
 # Gharbi et al. 2017, table 1 and section 3.1, for 256 x 256, cm = 1, gd = 8.
 TABLE = {
     "splat1": (128, 128, 8),
@@ -36,6 +34,7 @@ def numpy(tensor):
     return ops.convert_to_numpy(tensor)
 
 
+@pytest.mark.backends
 def test_layer_table_and_parameters():
     network = enhance.coefficients()
     assert {n: tuple(network.get_layer(n).output.shape[1:]) for n in TABLE} == TABLE
@@ -57,6 +56,7 @@ def test_batch_norm_starts_at_the_second_convolution_and_has_no_scale():
     assert not network.get_layer("splat2_bn").scale
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("guide", ["curves", "nn"])
 def test_untrained_network_returns_the_picture(rng, guide):
     network = enhance.hdrnet(Architecture(guide=guide), points=500)
@@ -66,6 +66,7 @@ def test_untrained_network_returns_the_picture(rng, guide):
     assert np.abs(found - image).max() < 0.02
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("kind", ["curves", "nn"])
 def test_guide_constants_equal_the_layer(rng, kind):
     layer = enhance._guide(kind, "guide")
@@ -76,12 +77,14 @@ def test_guide_constants_equal_the_layer(rng, kind):
     np.testing.assert_allclose(layer.constants()(colours[0]), expected, atol=1e-5)
 
 
+@pytest.mark.backends
 def test_curves_guide_starts_as_the_mean_of_the_channels(rng):
     colours = rng.random((5, 3)).astype("float32")
     found = numpy(enhance.CurvesGuide()(colours))
     np.testing.assert_allclose(found, colours.mean(-1), atol=1e-3)
 
 
+@pytest.mark.backends
 def test_overshooting_guide_costs_something():
     layer = enhance.CurvesGuide()
     layer(np.full((4, 3), 2.0, "float32"))
@@ -101,7 +104,7 @@ def halved(rng):
 @pytest.mark.parametrize(
     ("architecture", "sampler"),
     [
-        (Architecture(), PointSampler(kept=600, used=500)),
+        pytest.param(Architecture(), PointSampler(kept=600, used=500), marks=pytest.mark.backends),
         (Architecture(guide="nn", grid_smoothness=1e-3), PointSampler(kept=600, used=500)),
         (Architecture(levels=3, guide="nn"), PatchSampler(kept=4, used=3)),
     ],
@@ -121,6 +124,7 @@ def test_training_steps_lower_the_loss_and_the_file_gives_the_same(tmp_path, arc
     )
 
 
+@pytest.mark.backends
 def test_pyramid_on_patches_equals_the_whole_picture(rng):
     """What training sees of a patch is what inference computes there, borders included."""
     from apps.enhance.enhancer import Enhancer

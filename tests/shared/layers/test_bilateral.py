@@ -13,8 +13,6 @@ from shared.layers.bilateral import (
 )
 from shared.layers.bilateral_numba import GuideConstants, slice_apply
 
-pytestmark = pytest.mark.backends
-
 
 def loop_slice_apply(grid, guide, image):
     """The published definition, pixel by pixel, tap by tap."""
@@ -67,6 +65,7 @@ def guide_of_red(depth_curve=None):
     return GuideConstants("curves", matrix, np.zeros(3, "float32"), slopes, knots, 0.0)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("seed", range(50))
 def test_equals_plain_loop(seed):
     grid, guide, image = random_case(seed)
@@ -104,6 +103,7 @@ def test_bands_of_rows_equal_the_whole(rng):
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
+@pytest.mark.backends
 def test_constant_grid_is_one_matrix(rng):
     matrix = rng.normal(size=(3, 4)).astype("float32")
     grid = np.broadcast_to(matrix, (1, 5, 6, 7, 3, 4))
@@ -113,6 +113,7 @@ def test_constant_grid_is_one_matrix(rng):
     np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=1e-5)
 
 
+@pytest.mark.backends
 def test_one_marked_cell_colours_the_right_pixels():
     grid = np.zeros((4, 6, 8, 3, 4), "float32")
     grid[1, 4, 6, 0, 3] = 1  # red offset: row 1 of 4, column 4 of 6, bright
@@ -130,6 +131,7 @@ def test_one_marked_cell_colours_the_right_pixels():
         assert not red[:, 55:].any()
 
 
+@pytest.mark.backends
 def test_gradients_equal_finite_differences(rng):
     """A linear probe of the output is differentiated through the running backend."""
     grid = rng.normal(size=(1, 3, 3, 4, 3, 4)).astype("float32")
@@ -186,6 +188,7 @@ def gradients(function, *arrays):
     return [tensor.grad.numpy() for tensor in tensors]
 
 
+@pytest.mark.backends
 def test_positions_are_pixel_centres():
     found = ops.convert_to_numpy(pixel_positions(2, 4))
     np.testing.assert_allclose(
