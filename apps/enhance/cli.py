@@ -266,7 +266,7 @@ def train_looks(
     _start(device, precision)
     from . import shipped
 
-    known = [*shipped.TABLES, "auto", *shipped.NETWORKS]
+    known = [*shipped.TABLES, *shipped.FITTED, *shipped.NETWORKS]
     unknown = set(names or ()) - set(known)
     if unknown:
         raise typer.BadParameter(f"no shipped look is called {sorted(unknown)[0]}")
@@ -274,8 +274,8 @@ def train_looks(
     for name in names or known:
         if name in shipped.TABLES:
             shipped.write_table(name, folder)
-        elif name == "auto":
-            _report(shipped.train_auto(shipped.data_folder(data), folder), quiet, False)
+        elif name in shipped.FITTED:
+            _report(shipped.FITTED[name](shipped.data_folder(data), folder), quiet, False)
         else:
             trained = shipped.train_network(
                 name, shipped.data_folder(data), folder, resume=True, quiet=quiet

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,19 +11,20 @@ from shared.errors import DataError
 from shared.weights import Card
 
 from . import pairs
+from .bench import leave_one_out
 from .enhancer import APP
 from .ladder import ladder, simple_methods
 from .lut import apply_lut, make_look, write_cube
-from .material import photo_material
-from .model import Architecture
+from .material import pair_material, photo_material
 from .operators import autocontrast
 from .tables import fit_table
-from .train import Recipe, Trained, results, train
+from .train import Trained, results, train
 from .views import PointSampler, collect
 
 PHOTOS = ("photos/kodak", "photos/cc0_budgie")
 PANORAMAS = ("hdr/polyhaven",)
 TESTS = "photos/bsds500/test"
+UNDERWATER = "enhance/underwater"
 LICENCE = "MIT; trained on pictures free for any use"
 
 
@@ -35,8 +36,6 @@ class Shipped:
     summary: str
     folders: tuple[str, ...] = PHOTOS
     tests: str | None = TESTS
-    recipe: Recipe = field(default_factory=Recipe)
-    settings: dict = field(default_factory=dict)
 
 
 NETWORKS = {
@@ -48,11 +47,6 @@ NETWORKS = {
         tests=None,
     ),
     "tone": Shipped("tone", "tonal range compressed, detail kept, as a local Laplacian filter"),
-    "detail": Shipped(
-        "detail",
-        "fine detail lifted, as a local Laplacian filter",
-        recipe=Recipe(architecture=Architecture(levels=3, guide="nn"), steps=2000, views=700),
-    ),
 }
 TABLES = {
     "warm": "colour table: warm film",
@@ -89,8 +83,6 @@ def train_network(name: str, data: Path, out: Path, **options) -> Trained:
     return train(
         material,
         out / f"{name}.keras",
-        look.recipe,
-        settings=look.settings,
         summary=look.summary,
         licence=LICENCE,
         command=f"convsuite enhance train-looks {name}",
@@ -108,45 +100,75 @@ def write_table(name: str, out: Path) -> Card:
         name=name,
         kind="cube",
         summary=TABLES[name],
-        training={"data": "none: curves, matrix and saturation", "command": f"train-looks {name}"},
+        training={
+            "data": "none: curves, a matrix and saturation",
+            "command": f"convsuite enhance train-looks {name}",
+        },
         licence="MIT",
     )
     return weights.write_card(path, card)
 
 
-def train_auto(data: Path, out: Path) -> Trained:
+def fit_auto(data: Path, out: Path) -> Trained:
     """Make `auto`: auto-contrast, then a table that was fitted to spoilt photographs.
 
     Learned from few photographs, no network did better than this on pairs of an expert's hand;
     the README has the figures.
     """
-    folders = [data / folder for folder in PHOTOS]
-    material = photo_material(folders, "auto", data / TESTS)
+    material = photo_material([data / folder for folder in PHOTOS], "auto", data / TESTS)
     sources = [partial(pairs.stretched, source) for source in material.sources]
-    views = collect(sources, 20 * len(sources), 0, PointSampler())
-    table = fit_table(views, len(sources))
+    table = fit_table(collect(sources, 20 * len(sources), 0, PointSampler()), len(sources))
     methods = simple_methods(table)
     methods.pop("per-image grid oracle")
     methods["auto-contrast + table"] = lambda before, wanted: apply_lut(autocontrast(before), table)
-    rungs = ladder(material.tests, methods)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "auto.cube"
-    write_cube(dataclasses.replace(table, title="auto"), path)
-    card = Card(
-        app=APP,
-        name="auto",
-        kind="cube",
-        summary="auto-contrast, then exposure and colour put right by a table",
-        settings={"autocontrast": True},
-        training={
-            "data": material.data,
-            "operator": "auto",
-            "command": "convsuite enhance train-looks auto",
-        },
-        results=results(rungs),
-        licence=LICENCE,
+    return _ship_table(
+        table,
+        Card(
+            app=APP,
+            name="auto",
+            summary="auto-contrast, then exposure and colour put right by a table",
+            settings={"autocontrast": True},
+            training={"data": material.data, "operator": "auto"},
+            licence=LICENCE,
+        ),
+        ladder(material.tests, methods),
+        out,
     )
+
+
+def fit_underwater(data: Path, out: Path) -> Trained:
+    """Make `underwater`: a table fitted to all pairs, measured by leaving one out at a time."""
+    rungs = [
+        rung
+        for rung in leave_one_out(data / UNDERWATER, quiet=True)
+        if rung.method in ("identity", "table")
+    ]
+    material = pair_material(data / UNDERWATER, data / UNDERWATER)
+    count = len(material.sources)
+    return _ship_table(
+        fit_table(collect(material.sources, 8 * count, 0, PointSampler()), count),
+        Card(
+            app=APP,
+            name="underwater",
+            summary="colour table: the blue-green cast of water taken out",
+            training={"data": "19 pairs of FUnIE-GAN (targets made by another method), MIT"},
+            licence="MIT",
+        ),
+        rungs,
+        out,
+    )
+
+
+def _ship_table(table, card, rungs, out):
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{card.name}.cube"
+    write_cube(dataclasses.replace(table, title=card.name), path)
+    training = {**card.training, "command": f"convsuite enhance train-looks {card.name}"}
+    card = dataclasses.replace(card, kind="cube", training=training, results=results(rungs))
     return Trained(path, weights.write_card(path, card), rungs)
+
+
+FITTED = {"auto": fit_auto, "underwater": fit_underwater}
 
 
 def default_folder() -> Path:
