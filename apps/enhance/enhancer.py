@@ -96,7 +96,8 @@ class Enhancer:
         self.guides = guides(network)
         self._predict = backend.compiled(network.get_layer("coefficients"))
         # Tracing and compiling happen here, not within the first picture or video frame.
-        self._apply(self.coefficients(_WARM_UP), _WARM_UP)
+        first = _WARM_UP.astype("float32" if settings.get("input") == "log" else "uint8")
+        self._apply(self.coefficients(first), first)
 
     from_weights = staticmethod(open_look)
 
