@@ -36,4 +36,5 @@ def banded_thumbnail(pixels: np.ndarray) -> np.ndarray:
         narrow[first : first + len(rows)] = cv2.resize(
             rows, (SIZE, len(rows)), interpolation=cv2.INTER_AREA
         )
+        images.forget_pages(pixels)
     return cv2.resize(narrow, (SIZE, SIZE), interpolation=cv2.INTER_AREA)

@@ -14,7 +14,7 @@ Alpha stays beside the colours and never multiplies them; TIFF colours stored mu
 are divided first, OpenEXR colours stay as stored (the format defines them as multiplied).
 """
 
-from .bands import save_bands
+from .bands import forget_pages, save_bands
 from .loading import READABLE, load, read
 from .picture import Picture, from_float, to_float
 from .saving import losses, save, write
@@ -22,6 +22,7 @@ from .saving import losses, save, write
 __all__ = [
     "READABLE",
     "Picture",
+    "forget_pages",
     "from_float",
     "load",
     "losses",

@@ -57,12 +57,12 @@ def save_bands(picture: Picture, path: str | Path, bands: Iterable[tuple[int, np
                 file.seek(start + first * width * 3 * pixels.itemsize)
                 file.write(np.ascontiguousarray(rows).data)
                 covered += len(rows)
-                _forget_pages(pixels)
+                forget_pages(pixels)
         if covered != height:
             raise ValueError(f"the bands cover {covered} of {height} rows")
 
 
-def _forget_pages(pixels: np.ndarray) -> None:
+def forget_pages(pixels: np.ndarray) -> None:
     """Let go of the pages of a memory map that were read; they come back when touched again."""
     if isinstance(pixels.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         pixels.base.madvise(mmap.MADV_DONTNEED)
