@@ -216,7 +216,7 @@ def video_speed(look: str = "clahe", frames: int = 300, size=(720, 1280)) -> dic
     }
 
 
-def flicker(look: str = "clahe", frames: int = 20) -> list[dict]:
+def flicker(look: str = "clahe", frames: int = 20, photos: int = 4) -> list[dict]:
     """Measure how much still pictures with fresh noise in every frame flicker under a look.
 
     Returns:
@@ -227,7 +227,7 @@ def flicker(look: str = "clahe", frames: int = 20) -> list[dict]:
     rows = []
     for disturbance in ("noise, sigma 4", "gain, +-2 %"):
         sums = {"input": [], "unsmoothed": [], "smoothed": []}
-        for number, photo in enumerate(sample_photos()[:4]):
+        for number, photo in enumerate(sample_photos()[:photos]):
             rng = np.random.default_rng(number)
             clip = [_disturbed(photo, disturbance, rng) for _ in range(frames)]
             streams = {
@@ -359,7 +359,7 @@ def _mean(rungs):
     return Rung(
         rungs[0].method,
         statistics.fmean(psnrs),
-        statistics.stdev(psnrs) / len(psnrs) ** 0.5,
+        float(np.std(psnrs, ddof=1)) / len(psnrs) ** 0.5,
         statistics.fmean(rung.ssim for rung in rungs),
         statistics.fmean(rung.colour_difference for rung in rungs),
         len(rungs),
