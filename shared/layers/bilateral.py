@@ -59,6 +59,7 @@ def bilateral_slice(grid, positions, guide):
         raise ValueError(
             f"Positions {positions.shape} must be (batch, points, 2), guide {guide.shape}."
         )
+    positions, guide = ops.convert_to_tensor(positions), ops.convert_to_tensor(guide)
     rows, columns, depth, channels = grid.shape[1:]
     cells = ops.reshape(grid, (-1, channels))
     batch = ops.shape(positions)[0]
