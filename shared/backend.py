@@ -55,7 +55,7 @@ class _QuietImport:
             execute = spec.loader.exec_module
 
             def execute_quietly(module: Any) -> None:
-                with _silent_stderr():
+                with silent_stderr():
                     execute(module)
 
             spec.loader.exec_module = execute_quietly
@@ -210,16 +210,16 @@ def run_saved_model(folder: Path, inputs: dict[str, np.ndarray]) -> list[np.ndar
 
 def run_litert(file: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Run the default signature of a LiteRT (`.tflite`) file on named inputs."""
-    with _silent_stderr():
+    with silent_stderr():
         interpreter = _tensorflow().lite.Interpreter(model_path=str(file))
     signature = interpreter.get_signature_runner()
     names = list(signature.get_input_details())
-    with _silent_stderr():
+    with silent_stderr():
         return _in_order(signature(**_rename_inputs(inputs, names)))
 
 
 @contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
+def silent_stderr() -> Iterator[None]:
     """Silence the process's stderr below Python, where C++ writes."""
     saved = os.dup(2)
     sink = os.open(os.devnull, os.O_WRONLY)

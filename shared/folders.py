@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from shared.backend import silent_stderr
 from shared.console import progress, to_json
 from shared.errors import ConvsuiteError, DependencyError
 
@@ -388,20 +389,6 @@ class _RayWorker:
         }
 
 
-@contextlib.contextmanager
-def _muted_stderr() -> Iterator[None]:
-    """Drop what native code writes to file descriptor 2, beyond the reach of `sys.stderr`."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def _check_reachable(address: str) -> None:
     """Fail soon where nobody listens; Ray itself tries for minutes."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
@@ -415,7 +402,7 @@ def _start_ray(ray: Any) -> None:
     try:
         if address:
             _check_reachable(address)
-        with _muted_stderr():
+        with silent_stderr():
             if address:
                 ray.init(**quiet)
             else:
