@@ -198,6 +198,29 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[Any, np.ndarray]]:
+    """Compile a scalar function together with its gradient in its first argument.
+
+    Args:
+        function: Of tensors, written with `keras.ops` and Keras layers; returns a scalar, or a
+            scalar and a nest of further tensors. Variables of layers keep the values that they
+            have at the first call.
+
+    Returns:
+        A function of the same positional arguments, NumPy arrays, that returns what `function`
+        does and the gradient, of the shape of the first argument, float32.
+    """
+    import keras
+
+    differentiate = _GRADIENT[name()](function)
+
+    def run(*inputs: Any) -> tuple[Any, np.ndarray]:
+        tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
+        return keras.tree.map_structure(_to_numpy, differentiate(*tensors))
+
+    return run
+
+
 def run_saved_model(folder: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Run the signature `serving_default` of a TensorFlow SavedModel on named inputs."""
     tensorflow = _tensorflow()
@@ -346,4 +369,56 @@ def _forward_torch(function: Callable[..., Any], is_layer: bool) -> Callable[...
     return call
 
 
+def _first(result: Any) -> Any:
+    return result[0] if isinstance(result, tuple) else result
+
+
+def _gradient_tensorflow(function: Callable[..., Any]) -> Callable[..., Any]:
+    tensorflow = _tensorflow()
+
+    @tensorflow.function(jit_compile=True if _gpus() else None)
+    def run(point: Any, *others: Any) -> Any:
+        with tensorflow.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(point)
+            result = function(point, *others)
+        return result, tape.gradient(_first(result), point)
+
+    return run
+
+
+def _gradient_jax(function: Callable[..., Any]) -> Callable[..., Any]:
+    jax = importlib.import_module("jax")
+
+    def scalar_first(*tensors: Any) -> tuple[Any, Any]:
+        result = function(*tensors)
+        return _first(result), result
+
+    differentiate = jax.jit(jax.grad(scalar_first, has_aux=True))
+
+    def run(*tensors: Any) -> tuple[Any, Any]:
+        gradient, result = differentiate(*tensors)
+        return result, gradient
+
+    return run
+
+
+def _gradient_torch(function: Callable[..., Any]) -> Callable[..., Any]:
+    torch = importlib.import_module("torch")
+    import keras
+
+    def run(point: Any, *others: Any) -> tuple[Any, Any]:
+        point = point.detach().requires_grad_()
+        with torch.enable_grad():
+            result = function(point, *others)
+        (gradient,) = torch.autograd.grad(_first(result), point)
+        return keras.tree.map_structure(lambda tensor: tensor.detach(), result), gradient
+
+    return run
+
+
+_GRADIENT = {
+    "tensorflow": _gradient_tensorflow,
+    "jax": _gradient_jax,
+    "torch": _gradient_torch,
+}
 _FORWARD = {"tensorflow": _forward_tensorflow, "jax": _forward_jax, "torch": _forward_torch}

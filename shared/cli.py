@@ -46,11 +46,13 @@ def _summary(init_file: Path) -> str:
 
 
 def _entries() -> dict[str, _Entry]:
-    apps = {
-        name: _Entry(f"apps.{name}.cli", "app", _summary(folder / "__init__.py"), "Applications")
-        for name, folder in assets.apps_with("cli").items()
+    found = {
+        name: _Entry(
+            f"{assets.package(folder)}.cli", "app", _summary(folder / "__init__.py"), "Applications"
+        )
+        for name, folder in assets.packages_with("cli").items()
     }
-    return apps | _TOOLS
+    return found | _TOOLS
 
 
 def _load(name: str, entry: _Entry) -> console.Command:

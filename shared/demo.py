@@ -5,10 +5,14 @@ keeps their results in the folder `out`, and shows them on the page under headin
 """
 
 import importlib
+import json
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -70,8 +74,42 @@ def run(out: Path, apps: Sequence[str], *, quiet: bool = False) -> list[str]:
     return failed
 
 
+class Done(NamedTuple):
+    """A command that was run: as a person types it, and what it answered with --json."""
+
+    command: str
+    answer: dict[str, Any]
+
+
+def convsuite(*arguments: object) -> Done:
+    """Run a command of convsuite in a process of its own.
+
+    Args:
+        *arguments: Application, verb and the rest; `--json` among them gives an answer.
+
+    Raises:
+        ConvsuiteError: It failed; holds the last line that it printed.
+    """
+    words = [str(argument) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "shared.cli", *words], capture_output=True, text=True, check=False
+    )
+    command = f"convsuite {shlex.join(words)}"
+    if done.returncode != 0:
+        reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise ConvsuiteError(f"`{command}` ended with {done.returncode}: {reason[0]}")
+    return Done(command, json.loads(done.stdout) if "--json" in words else {})
+
+
+def sample(name: str) -> Path:
+    """Return the path of a sample input, relative to the working folder where that is shorter."""
+    path = assets.samples_dir() / name
+    # Relative paths keep the commands short; they are run from this folder, too.
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def _chosen(wanted: Sequence[str] | None) -> list[str]:
-    found = list(assets.apps_with("demo"))
+    found = list(assets.packages_with("demo"))
     unknown = [name for name in wanted or () if name not in found]
     if unknown:
         raise ConvsuiteError(
@@ -89,9 +127,10 @@ def _section(page, name: str, out: Path, quiet: bool) -> bool:
         console.console.print(f"{name} …")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        summary = importlib.import_module(f"apps.{name}").__doc__ or ""
+        package = assets.package(assets.packages_with("demo")[name])
+        summary = importlib.import_module(package).__doc__ or ""
         page.text(summary.partition("\n")[0])
-        importlib.import_module(f"apps.{name}.demo").build(page, out)
+        importlib.import_module(f"{package}.demo").build(page, out)
     # One application must not take the page of the others with it, whatever happens in it.
     except Exception as error:
         expected = isinstance(error, ConvsuiteError)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn, Protocol
 
@@ -209,9 +209,13 @@ def run_pictures(
 
 
 def add_verbs(
-    app: typer.Typer, make: Callable[..., Filter], *, examples: dict[str, list[str]]
+    app: typer.Typer,
+    make: Callable[..., Filter],
+    *,
+    examples: dict[str, list[str]],
+    verbs: Sequence[str] = ("run", "video", "webcam"),
 ) -> None:
-    """Give an application the verbs `run`, `video` and `webcam`.
+    """Give an application the verbs `run`, `video` and `webcam`, or some of them.
 
     Args:
         app: the application's commands.
@@ -219,6 +223,7 @@ def add_verbs(
             parameters are keywords with defaults, annotated for typer, and become options of
             every verb.
         examples: command lines for the help of each verb.
+        verbs: which of the three the application gets.
     """
 
     def run(
@@ -331,5 +336,7 @@ def add_verbs(
 
     for verb in (run, video, webcam):
         name = verb.__name__
+        if name not in verbs:
+            continue
         epilog = console.examples(*examples[name]) if name in examples else None
         app.command(name, epilog=epilog)(_with_options_of(make, verb))

@@ -122,15 +122,15 @@ def build() -> Any:
     """
     import gradio
 
-    names = list(assets.apps_with("web"))
-    if not names:
+    folders = assets.packages_with("web")
+    if not folders:
         raise ConvsuiteError("No application has a page; install convsuite again.")
     with gradio.Blocks(
         title="convsuite", analytics_enabled=False, delete_cache=(_HOUR // 4, _HOUR)
     ) as page:
         gradio.Markdown(_INTRO)
-        for name in names:
-            module = importlib.import_module(f"apps.{name}.web")
+        for name, folder in folders.items():
+            module = importlib.import_module(f"{assets.package(folder)}.web")
             with gradio.Tab(module.TITLE, id=name):
                 module.build()
     # Applications share the processor, so one request at a time is also the fastest.
@@ -162,6 +162,12 @@ def load(path: str) -> "Picture":
     from shared import images
 
     return images.load(path, max_megapixels=float(os.environ.get(_MAX_MEGAPIXELS, 64)))
+
+
+def sample_pictures() -> list[str]:
+    """Return the pictures that ship with convsuite, those that a browser can show."""
+    files = sorted(assets.samples_dir().glob("*"))
+    return [str(file) for file in files if file.suffix in (".jpg", ".png")]
 
 
 def result_folder() -> Path:

@@ -184,7 +184,8 @@ def write_card(path: str | Path, card: Card) -> Card:
 def load_model(path: str | Path, app: str) -> "keras.Model":
     """Open a network after checking its card, checksum and contents.
 
-    Custom classes must have been imported; they are registered under the package `convsuite`.
+    Layers of `shared.layers` are imported as needed; other custom classes must have been imported.
+    All are registered under the package `convsuite`.
     Layers saved with a mixed precision follow the precision in force; others keep theirs.
 
     Args:
@@ -425,6 +426,7 @@ def _open(path: Path, policy: str | None = None) -> "keras.Model":
     import keras
 
     config = _read_config(path)
+    _register_layers(config)
     try:
         with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
             # Keras only warns when it leaves layers with random weights.
@@ -436,6 +438,16 @@ def _open(path: Path, policy: str | None = None) -> "keras.Model":
             return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever a hostile or foreign file makes Keras raise
         raise WeightsError(f"{path}: Keras cannot load it ({_first_line(error)}).") from error
+
+
+def _register_layers(config: dict[str, Any]) -> None:
+    """Import those of our own layers that a network holds; Keras finds classes once imported."""
+    from shared import layers
+
+    for entry in _objects(config):
+        package, _, name = str(entry.get("registered_name")).partition(">")
+        if package == "convsuite" and name in layers.__all__:
+            getattr(layers, name)
 
 
 def _replace_mixed_policies(config: dict[str, Any], policy: str) -> bool:

@@ -1,9 +1,5 @@
 """The section of this application on the page of `convsuite demo`."""
 
-import json
-import shlex
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from shared import assets, backend, images
+from shared import backend, demo, images
 from shared.errors import ConvsuiteError
 from shared.report import Page, line_plot
 from shared.weights import Card
@@ -28,20 +24,13 @@ _MEGAPIXELS = (1, 2, 4, 8, 12)
 _FRAMES, _FPS, _FRAME_WIDTH, _FRAME_HEIGHT = 48, 24, 448, 320
 
 
-class _Done(NamedTuple):
-    """A command that was run: as a person types it, and what it answered with --json."""
-
-    command: str
-    answer: dict[str, Any]
-
-
 class _Shown(NamedTuple):
     """A look at work: pictures before and after, and the commands that made them."""
 
     card: Card
     before: list[Path]
     after: list[Path]
-    run: _Done
+    run: demo.Done
     preparation: str = ""
 
 
@@ -91,39 +80,24 @@ def _row(look: _Shown) -> list[Any]:
 def _chosen(card: Card, index: int) -> list[Path]:
     """Return two sample photographs, other ones for the next look; an HDR picture for HDR looks."""
     if card.settings.get("input") == "log":
-        return [_sample(HDR)]
+        return [demo.sample(HDR)]
     round_number, first = divmod(index, len(PHOTOS))
     second = (first + 1 + round_number) % len(PHOTOS)
-    return [_sample(PHOTOS[first]), _sample(PHOTOS[second])]
-
-
-def _sample(name: str) -> Path:
-    path = assets.samples_dir() / name
-    # Relative paths keep the commands short; they are run from this folder, too.
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _convsuite(*arguments: object) -> _Done:
-    """Run a command of this application."""
-    words = [str(argument) for argument in arguments]
-    done = subprocess.run(
-        [sys.executable, "-m", "apps.enhance", *words], capture_output=True, text=True, check=False
-    )
-    command = f"convsuite enhance {shlex.join(words)}"
-    if done.returncode != 0:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise ConvsuiteError(f"`{command}` ended with {done.returncode}: {reason[0]}")
-    return _Done(command, json.loads(done.stdout) if "--json" in words else {})
+    return [demo.sample(PHOTOS[first]), demo.sample(PHOTOS[second])]
 
 
 def _apply(card: Card, photos: list[Path], out: Path) -> _Shown:
     operator, preparation = card.training.get("operator"), ""
     if operator in SPOILERS:
         pairs = out / "pairs"
-        preparation = _convsuite("make-pairs", operator, *photos, "--out", pairs, "--overwrite")
+        preparation = demo.convsuite(
+            "enhance", "make-pairs", operator, *photos, "--out", pairs, "--overwrite"
+        )
         preparation = preparation.command
         photos = [pairs / "input" / f"{photo.stem}.png" for photo in photos]
-    run = _convsuite("run", *photos, "--look", card.name, "--out", out, "--overwrite", "--json")
+    run = demo.convsuite(
+        "enhance", "run", *photos, "--look", card.name, "--out", out, "--overwrite", "--json"
+    )
     after = [out / (f"{p.stem}.png" if p.name == HDR else p.name) for p in photos]
     return _Shown(card, photos, after, run, preparation)
 
@@ -154,11 +128,20 @@ def _show_strength(page: Page, look: str, out: Path) -> None:
         f"--strength scales what a look does, here {look}: 0 leaves the picture as it is, bit for "
         "bit, 1 is the look as it was trained, and more exaggerates."
     )
-    photo = _sample(PHOTOS[0])
+    photo = demo.sample(PHOTOS[0])
     for strength in STRENGTHS:
         target = out / f"{strength:g}"
-        done = _convsuite(
-            "run", photo, "--look", look, "--strength", strength, "-o", target, "--overwrite"
+        done = demo.convsuite(
+            "enhance",
+            "run",
+            photo,
+            "--look",
+            look,
+            "--strength",
+            strength,
+            "-o",
+            target,
+            "--overwrite",
         )
         page.picture(
             target / photo.name,
@@ -174,8 +157,8 @@ def _show_grid(page: Page, look: str, target: Path) -> None:
         "What the network sees, where the guide sends each pixel, and the grid of colour matrices "
         "that it predicts for this picture."
     )
-    photo = _sample(PHOTOS[3])
-    done = _convsuite("inspect", photo, "--look", look, "--out", target)
+    photo = demo.sample(PHOTOS[3])
+    done = demo.convsuite("enhance", "inspect", photo, "--look", look, "--out", target)
     page.picture(
         target,
         f"Thumbnail, guide and slices of the bilateral grid of {photo.name}",
@@ -210,8 +193,10 @@ def _show_speed(page: Page, look: str) -> None:
 def _show_video(page: Page, look: str, out: Path) -> None:
     page.heading("Video", level=3)
     source, target = out / "pan.mp4", out / f"pan-{look}.mp4"
-    _write_pan(_sample(PHOTOS[0]), source)
-    done = _convsuite("video", source, target, "--look", look, "--overwrite", "--json")
+    _write_pan(demo.sample(PHOTOS[0]), source)
+    done = demo.convsuite(
+        "enhance", "video", source, target, "--look", look, "--overwrite", "--json"
+    )
     page.text(
         f"A clip of {done.answer['frames']} frames, {_FRAME_WIDTH} x {_FRAME_HEIGHT}, that pans "
         f"over a sample picture; the look made {done.answer['fps_apply']:.0f} frames per second, "

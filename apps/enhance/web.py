@@ -10,7 +10,7 @@ import cv2
 import gradio
 import numpy as np
 
-from shared import assets, images, web
+from shared import images, web
 from shared.images import Picture
 
 from .enhancer import Enhancer, looks
@@ -23,7 +23,7 @@ _ENHANCING = threading.Lock()
 
 def build() -> None:
     """Add upload, look, strength, a before/after slider and the download."""
-    samples = _samples()
+    samples = web.sample_pictures()
     cards = looks()
     with gradio.Row():
         with gradio.Column(scale=1, min_width=280):
@@ -83,12 +83,6 @@ def _update(path: str | None, look: str | None, strength: float) -> tuple:
     images.save(result, full)
     notes = (*result.notes, *images.losses(result, full))
     return pair, _facts(result, seconds, notes), gradio.DownloadButton(value=full, interactive=True)
-
-
-def _samples() -> list[str]:
-    """Return the pictures that ship with convsuite, those that a browser can show."""
-    files = sorted(assets.samples_dir().glob("*"))
-    return [str(file) for file in files if file.suffix in (".jpg", ".png")]
 
 
 # The path of an upload holds the checksum of the file, so the file behind a path never changes.

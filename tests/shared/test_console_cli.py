@@ -218,7 +218,7 @@ def apps(tmp_path, monkeypatch):
     (folder / "plain" / "__init__.py").write_text('"""Has no commands."""\n')
     monkeypatch.setattr(
         cli.assets,
-        "apps_with",
+        "packages_with",
         lambda module: {p.parent.name: p.parent for p in folder.glob(f"*/{module}.py")},
     )
     return folder

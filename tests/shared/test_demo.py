@@ -43,6 +43,7 @@ def applications(monkeypatch, tmp_path):
         (folder / name / "demo.py").write_text(text)
     (folder / "undemonstrated").mkdir()
     monkeypatch.setattr(apps, "__path__", [str(folder)])
+    monkeypatch.setattr(demo.assets, "_LIBRARIES", ())
     monkeypatch.setattr(apps.__spec__, "submodule_search_locations", [str(folder)])
     yield tmp_path
     for module in [name for name in sys.modules if name.startswith("apps.")]:

@@ -92,6 +92,30 @@ def test_numba_integers_are_rounded(rng, kind, white):
     assert np.abs(found - exact * white).max() <= 0.5 + 1e-3 * white / 255
 
 
+def test_result_goes_where_it_is_asked_for(rng):
+    image = rng.integers(0, 256, (20, 300, 3)).astype("uint8")
+    grid = rng.normal(0, 0.2, (16, 16, 8, 3, 4)) + np.eye(3, 4)
+    out = np.zeros_like(image)
+    assert slice_apply(grid, guide_of_red(), image, out=out) is out
+    np.testing.assert_array_equal(out, slice_apply(grid, guide_of_red(), image))
+    with pytest.raises(ValueError, match="contiguous"):
+        slice_apply(grid, guide_of_red(), image[:, ::2], out=out[:, ::2])
+
+
+def test_curves_of_any_number_of_knots(rng):
+    """Knots are padded to whole sweeps; a row is longer than several tiles."""
+    image = rng.random((3, 300, 3)).astype("float32")
+    for count in (1, 5, 16):
+        slopes = rng.normal(0, 0.1, (3, count)).astype("float32")
+        knots = rng.random((3, count)).astype("float32")
+        matrix = rng.normal(size=(3, 3)).astype("float32")
+        shift = rng.normal(size=3).astype("float32")
+        guide = GuideConstants("curves", matrix, shift, slopes, knots, 0.4)
+        value = (image.astype("float64") @ matrix + shift)[..., None]
+        curves = (slopes * np.maximum(value - knots, 0)).sum((-2, -1))
+        np.testing.assert_allclose(guide(image), np.clip(curves + 0.4, 0, 1), atol=2e-6)
+
+
 def test_bands_of_rows_equal_the_whole(rng):
     grid = rng.normal(size=(16, 16, 8, 3, 4))
     image = rng.random((101, 40, 3)).astype("float32")
