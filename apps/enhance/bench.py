@@ -19,13 +19,13 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from shared import assets, images, video
+from shared import assets, images, metrics, video
 from shared.console import progress
 from shared.errors import DataError, DependencyError
 from shared.layers.bilateral_numba import slice_apply
 
 from . import ladder as ladders
-from . import operators, pairs
+from . import operators, pairs, peers
 from .enhancer import Enhancer, open_look
 from .ladder import Rung, ladder
 from .lut import apply_lut, make_look
@@ -35,6 +35,7 @@ from .thumbnail import thumbnail
 from .views import PointSampler, collect
 
 SIZES = {"1280x720": (720, 1280), "1920x1080": (1080, 1920), "4000x3000": (3000, 4000)}
+PAIR_SETS = ("fivek", "sice_under", "lol_thumbs", "underwater")
 _NOISE = 4.0
 _BLOCK = 20
 
@@ -287,6 +288,37 @@ def controls(look: str, material: Material) -> list[Rung]:
             "grid: x and y swapped": with_grid(lambda g: g.swapaxes(0, 1)),
         },
     )
+
+
+def pair_sets(data: Path, look: str = "auto") -> list[dict]:
+    """Compare a look with simple means and published networks on pairs made by others.
+
+    Args:
+        data: holds the folders of pairs `enhance/…`, and `enhance_weights` for `peers`.
+        look: of ours, as it is.
+
+    Returns:
+        One row per set of `PAIR_SETS`: its name, its size, and each method's mean PSNR in dB.
+    """
+    weights = data / "enhance_weights"
+    methods = {
+        "identity": lambda before: before,
+        "auto-contrast": operators.autocontrast,
+        "mean gamma": operators.mean_gamma,
+        "adaptive 3D LUT": peers.adaptive_table(weights),
+        "Zero-DCE": peers.zero_dce(weights),
+        f"look {look}": open_look(look),
+    }
+    rows = []
+    for name in PAIR_SETS:
+        scores = {method: [] for method in methods}
+        found = pairs.find_pairs(data / "enhance" / name)
+        for before, wanted in map(pairs.read_pair, found):
+            for method, enhance in methods.items():
+                scores[method].append(metrics.psnr(enhance(before), wanted))
+        means = {method: statistics.fmean(values) for method, values in scores.items()}
+        rows.append({"set": name, "pairs": len(found), **means})
+    return rows
 
 
 def leave_one_out(

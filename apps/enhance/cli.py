@@ -149,6 +149,10 @@ def train(
         float,
         typer.Option("--grid-smoothness", min=0, help="Against visible cells; try 1e-4."),
     ] = 0.0,
+    noise_consistency: Annotated[
+        float,
+        typer.Option("--noise-consistency", min=0, help="Against flicker in video; try 0.3."),
+    ] = 0.0,
     cache_gb: Annotated[
         float, typer.Option("--cache-gb", min=0, help="Views beyond this go to the disk.")
     ] = 4.0,
@@ -201,6 +205,7 @@ def train(
         views=views,
         batch=batch,
         learning_rate=learning_rate,
+        noise_consistency=noise_consistency,
         seed=seed,
         cache_gb=cache_gb,
     )
@@ -544,6 +549,29 @@ def bench_pairs(
     _print_rungs(rungs, f"{folder}: each pair by the look of the others")
     if json:
         console.emit({"pairs": rungs})
+
+
+@bench_app.command("peers", epilog=examples("convsuite enhance bench peers --data DIR"))
+def bench_peers(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", envvar="CONVSUITE_DATA", help="Folder of pairs and weights."),
+    ] = None,
+    look: Look = "auto",
+    json: Json = False,
+) -> None:
+    """Compare a look with simple means and published networks on pairs made by others.
+
+    The folder holds enhance/{fivek,sice_under,lol_thumbs,underwater} and the networks' weights,
+    enhance_weights/{lut3d_srgb,zero_dce}; none of them are part of convsuite.
+    """
+    _start()
+    from . import bench, shipped
+
+    rows = bench.pair_sets(shipped.data_folder(data), look)
+    _print_rows(rows, "PSNR against the target, dB")
+    if json:
+        console.emit({"peers": rows})
 
 
 def _print_rows(rows, title):

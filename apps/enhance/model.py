@@ -14,7 +14,7 @@ from shared.layers.bilateral import SliceApply
 from shared.layers.bilateral_numba import GuideConstants
 
 from .thumbnail import SIZE
-from .views import PATCH, patch_sides
+from .views import NOISE, NOISY, PATCH, patch_sides
 
 GLOBAL_STRIDED_CONVS = 2
 KNOTS = 16
@@ -139,6 +139,24 @@ class GridSmoothness(keras.layers.Layer):
     def get_config(self):
         """Return the arguments of the constructor."""
         return super().get_config() | {"weight": self.weight}
+
+
+class NoiseConsistency(keras.layers.Layer):
+    """Pass the colours through and add `weight` x the mean squared response of the grid to noise.
+
+    The response is the change of a coefficient over the standard deviation of the noise, so that
+    the weight does not depend on how strong the noise is.
+    """
+
+    def __init__(self, weight, **kwargs):
+        super().__init__(**kwargs)
+        self.weight = weight
+
+    def call(self, inputs):
+        """Return the colours of `[colours, grid, noisy grid]`."""
+        colours, grid, noisy = inputs
+        self.add_loss(self.weight * ops.mean(ops.square((noisy - grid) / NOISE)))
+        return colours
 
 
 @keras.saving.register_keras_serializable("convsuite")
@@ -270,6 +288,34 @@ def hdrnet(architecture=Architecture(), points=2048):
     out = SliceApply(dtype="float32", name="out")([grid, guide, positions, colours])
     inputs = {"thumbnail": thumbnail, "positions": positions, "colours": colours}
     return keras.Model(inputs, out, name="hdrnet")
+
+
+def steadied(network, weight):
+    """Wrap a network for a training that keeps its grid steady under noise in the thumbnail.
+
+    Args:
+        network: made by `hdrnet`; it shares its weights with the result.
+        weight: of the mean squared response of the grid, see `NoiseConsistency`.
+
+    Returns:
+        A functional model that takes a second thumbnail, `views.NOISY`, beside the inputs of the
+        network and returns what the network returns.
+    """
+    coefficients = network.get_layer("coefficients")
+    # Ends before a `GridSmoothness`, which would count twice.
+    predict = keras.Model(coefficients.input, coefficients.get_layer("grid").output, name="noisy")
+    thumbnail = keras.Input((SIZE, SIZE, 3), name=NOISY)
+    noisy = predict(thumbnail)
+    out = NoiseConsistency(weight, dtype="float32", name="noise_consistency")(
+        [network.output, _grid_of(network), noisy]
+    )
+    return keras.Model({**network.input, NOISY: thumbnail}, out, name="steadied")
+
+
+def _grid_of(network):
+    """Return the tensor in which a network of `hdrnet` has its grid."""
+    first = next(x for x in network.layers if isinstance(x, (SliceApply, _Rows)))
+    return first.input[0] if isinstance(first, SliceApply) else first.input
 
 
 def _pyramid(architecture, patches, thumbnail, grid):

@@ -65,8 +65,8 @@ def data_folder(folder: Path | None) -> Path:
     folder = folder or os.environ.get("CONVSUITE_DATA")
     if not folder or not Path(folder).is_dir():
         raise DataError(
-            "The training photographs are not part of convsuite: name their folder, or set "
-            "CONVSUITE_DATA to it."
+            "The data for training and tests are not part of convsuite: name their folder with "
+            "--data, or set CONVSUITE_DATA to it."
         )
     return Path(folder)
 

@@ -45,6 +45,8 @@ class Recipe:
     """Random crops of the training pictures, made once."""
     batch: int = 8
     learning_rate: float = 1e-3
+    noise_consistency: float = 0.0
+    """Weight of the grid's squared response to noise in the thumbnail, added to the loss."""
     seed: int = 0
     cache_gb: float = 4.0
     """Views beyond this size are kept on disk and streamed from there."""
@@ -142,10 +144,12 @@ def train(
     network = model.hdrnet(recipe.architecture, recipe.sampler.used)
     if start_from:
         _copy_weights(start_from, network)
-    _compile(network)
+    steady = recipe.noise_consistency > 0
+    learner = model.steadied(network, recipe.noise_consistency) if steady else network
+    _compile(learner)
     outcome = training.fit(
-        network,
-        lambda step: material_views.random_batch(recipe.batch, recipe.seed, step),
+        learner,
+        lambda step: material_views.random_batch(recipe.batch, recipe.seed, step, noisy=steady),
         training.Schedule(recipe.steps, learning_rate=recipe.learning_rate, minutes=recipe.minutes),
         folder,
         resume=resume,

@@ -17,6 +17,10 @@ from .thumbnail import SIZE, thumbnail
 
 PATCH = 16
 """Side of a full-resolution patch; a multiple of 4."""
+NOISY = "noisy_thumbnail"
+"""Name of the input for a second thumbnail, with noise."""
+NOISE = 4 / 255
+"""Standard deviation of that noise: a sensor in poor light."""
 _WHITE = 65535.0
 
 
@@ -129,11 +133,26 @@ class Views:
             inputs[name] = part.astype("float32") / (_WHITE if part.dtype == np.uint16 else 1)
         return inputs, inputs.pop("targets")
 
-    def random_batch(self, size: int, seed: int, step: int) -> tuple[dict, np.ndarray]:
-        """Return the batch of a training step; the same for the same seed and step."""
+    def random_batch(
+        self, size: int, seed: int, step: int, *, noisy: bool = False
+    ) -> tuple[dict, np.ndarray]:
+        """Return the batch of a training step; the same for the same seed and step.
+
+        Args:
+            size: views.
+            seed: of the training.
+            step: number of the step.
+            noisy: add the input `NOISY`, the thumbnails with fresh noise; the rest stays the same.
+        """
         rng = np.random.default_rng([seed, step])
         chosen = rng.choice(len(self), size, replace=len(self) < size)
-        return self.batch(chosen, int(rng.integers(self.sampler.kept - self.sampler.used + 1)))
+        first = int(rng.integers(self.sampler.kept - self.sampler.used + 1))
+        inputs, targets = self.batch(chosen, first)
+        if noisy:
+            small = inputs["thumbnail"]
+            noise = rng.standard_normal(small.shape, "float32")
+            inputs[NOISY] = small + np.float32(NOISE) * noise
+        return inputs, targets
 
 
 def view_bytes(sampler: PointSampler | PatchSampler) -> int:

@@ -78,6 +78,7 @@ def test_run_and_strength_zero(enhance, sample, tmp_path):
         (["make-pairs", "sharpen", "{photo}", "-o", "x"], "choose one of"),
         (["video", "{text}.cube", "x.mp4"], "text.cube"),
         (["bench", "pairs", "{empty}"], "no pairs"),
+        (["bench", "peers", "--data", "{empty}"], "missing"),
     ],
     ids=lambda value: " ".join(value[:1]) if isinstance(value, list) else "",
 )
@@ -110,7 +111,7 @@ def test_make_pairs_then_train_then_run(enhance, tmp_path, photo, monkeypatch):
     enhance("make-pairs", "clahe", tmp_path / "photos", "-o", tmp_path / "pairs")
     assert len(list((tmp_path / "pairs" / "input").iterdir())) == 12
     look = tmp_path / "mine.keras"
-    sizes = ["--steps", 5, "--views", 12, "--json"]
+    sizes = ["--steps", 5, "--views", 12, "--noise-consistency", 0.3, "--json"]
     monkeypatch.setattr(sys, "argv", ["convsuite", "enhance", "train", "pairs"])
     done = enhance("train", tmp_path / "pairs", "-o", look, *sizes)
     report = json.loads(done.out)

@@ -8,7 +8,7 @@ from keras import ops
 from apps.enhance import model as enhance
 from apps.enhance.model import Architecture
 from apps.enhance.thumbnail import thumbnail
-from apps.enhance.views import PatchSampler, PointSampler, collect
+from apps.enhance.views import NOISE, NOISY, PatchSampler, PointSampler, collect
 from shared.layers.bilateral_numba import slice_apply
 
 # Gharbi et al. 2017, table 1 and section 3.1, for 256 x 256, cm = 1, gd = 8.
@@ -122,6 +122,52 @@ def test_training_steps_lower_the_loss_and_the_file_gives_the_same(tmp_path, arc
     np.testing.assert_allclose(
         numpy(again(inputs)), numpy(network(inputs, training=False)), atol=1e-5
     )
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    ("architecture", "sampler"),
+    [
+        (Architecture(), PointSampler(kept=60, used=50)),
+        (Architecture(levels=3, grid_smoothness=1e-2), PatchSampler(kept=4, used=3)),
+    ],
+    ids=["curves", "smooth pyramid"],
+)
+def test_noise_consistency_adds_the_squared_response_of_the_grid(rng, architecture, sampler):
+    views = collect([lambda: halved], 2, 0, sampler)
+    network = enhance.hdrnet(architecture, sampler.used)
+    coefficients = network.get_layer("coefficients")
+    coefficients.set_weights([w + rng.normal(0, 0.02, w.shape) for w in coefficients.get_weights()])
+    inputs, targets = views.random_batch(2, 0, 0, noisy=True)
+    grid, noisy = (numpy(coefficients(inputs[name])) for name in ("thumbnail", NOISY))
+    penalty = np.square((noisy - grid) / NOISE).mean()
+    found = numpy(network({name: inputs[name] for name in network.input}, training=True))
+    plain = np.square(found - targets).mean() + float(sum(network.losses))
+
+    before = network.get_weights()
+    learner = enhance.steadied(network, 0.5)
+    learner.compile(keras.optimizers.Adam(), "mse", jit_compile=False)
+    loss = float(learner.train_on_batch(inputs, targets))
+    assert penalty > 0
+    assert loss == pytest.approx(plain + 0.5 * penalty, rel=1e-3)
+    assert loss != pytest.approx(plain, rel=1e-2)
+    changed = zip(network.get_weights(), before, strict=True)
+    assert any((new != old).any() for new, old in changed)
+
+
+def test_noise_depends_on_the_step_alone_and_changes_nothing_else():
+    views = collect([lambda: halved], 4, 0, PointSampler(kept=60, used=50))
+    (plain, targets), (inputs, same) = (
+        views.random_batch(2, 0, 7, noisy=noisy) for noisy in (False, True)
+    )
+    noise = inputs[NOISY] - inputs["thumbnail"]
+    assert noise.std() == pytest.approx(NOISE, rel=0.02)
+    assert abs(noise.mean()) < 1e-4
+    np.testing.assert_array_equal(targets, same)
+    for name, values in plain.items():
+        np.testing.assert_array_equal(values, inputs[name])
+    np.testing.assert_array_equal(inputs[NOISY], views.random_batch(2, 0, 7, noisy=True)[0][NOISY])
+    assert (inputs[NOISY] != views.random_batch(2, 0, 8, noisy=True)[0][NOISY]).any()
 
 
 @pytest.mark.backends
