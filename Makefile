@@ -4,6 +4,8 @@ VENV := .venv
 VENV_BACKENDS := .venv-backends
 PYTHON := $(VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# A file of tests is one piece of work; half the suite is compiling, which uses one core.
+PYTEST_PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 EXTRAS := web,cluster,export,trunks,dev
 
 # What pip cannot install, as probe:package. Libraries are for OpenCV's window and 3D viewers;
@@ -31,7 +33,7 @@ demo: setup
 	$(VENV)/bin/convsuite demo -o out/demo
 
 test: lint
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(PYTEST_PARALLEL)
 
 lint: setup
 	$(VENV)/bin/ruff check .
@@ -39,8 +41,8 @@ lint: setup
 	$(VENV)/bin/lint-imports
 
 test-backends: $(VENV_BACKENDS)/.complete
-	KERAS_BACKEND=jax $(VENV_BACKENDS)/bin/python -m pytest -m backends
-	KERAS_BACKEND=torch $(VENV_BACKENDS)/bin/python -m pytest -m backends
+	KERAS_BACKEND=jax $(VENV_BACKENDS)/bin/python -m pytest -m backends $(PYTEST_PARALLEL)
+	KERAS_BACKEND=torch $(VENV_BACKENDS)/bin/python -m pytest -m backends $(PYTEST_PARALLEL)
 
 bench: setup
 	$(VENV)/bin/convsuite enhance bench speed

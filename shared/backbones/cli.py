@@ -1,0 +1,635 @@
+"""The command line of the backbone library."""
+
+import dataclasses
+import functools
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from shared import console, filters
+from shared.console import Device, Engine, Inputs, Json, Overwrite, Precision, Quiet, examples
+from shared.errors import ConvsuiteError
+
+app = typer.Typer(
+    add_completion=False,
+    help=(
+        "The networks of the lineage from LeNet to NASNet: list, inspect, classify, look inside, "
+        "train.\n\nA network is a name from `list`; weights are found by themselves or given."
+    ),
+    no_args_is_help=True,
+    epilog=examples(
+        "convsuite backbones classify photo.jpg",
+        "convsuite backbones summary googlenet",
+        "convsuite backbones visualise photo.jpg -o seen.html",
+    ),
+)
+
+train_app = typer.Typer(help="Train networks: historic ones on digits, others on pictures.")
+app.add_typer(train_app, name="train")
+
+Network = Annotated[
+    str, typer.Option("--network", "-n", metavar="NAME", help="A name from `list`.")
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="FILE", help="Weight file; found by itself unless given."),
+]
+Labels = Annotated[
+    Path | None, typer.Option("--labels", help="Text file with the name of one class per line.")
+]
+Top = Annotated[int, typer.Option("--top", min=1, help="How many names to show.")]
+OptionalOut = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder for one result file per picture.")
+]
+Digits = Annotated[
+    Path | None,
+    typer.Option("--digits", metavar="FOLDER", help="The four files of MNIST."),
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Passes over the data; the recipe's else.")
+]
+Minutes = Annotated[float | None, typer.Option("--minutes", min=0, help="Time budget.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
+
+
+@app.command(
+    "list", epilog=examples("convsuite backbones list", "convsuite backbones list 'resnet*'")
+)
+def list_command(
+    pattern: Annotated[str, typer.Argument(help="Shell pattern of names.")] = "*",
+    json: Json = False,
+) -> None:
+    """List the networks, the oldest first."""
+    from .registry import list_networks, spec
+
+    specs = [spec(name) for name in list_networks(pattern)]
+    if not specs:
+        raise ConvsuiteError(f"No network matches {pattern}; `convsuite backbones list` shows all.")
+    if json:
+        keep = ("paper", "table", "size", "classes", "parameters", "statistics", "gmacs", "twin")
+        rows = [
+            {"name": entry.name, "family": entry.family, **{k: getattr(entry, k) for k in keep}}
+            for entry in specs
+        ]
+        console.emit({"networks": rows})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("network", "paper")
+    for header in ("input", "parameters", "10⁹ multiply-adds"):
+        table.add_column(header, justify="right")
+    for entry in specs:
+        table.add_row(
+            entry.name,
+            entry.paper,
+            str(entry.size),
+            f"{entry.parameters:,}",
+            f"{entry.gmacs:.3g}",
+        )
+    Console().print(table)
+
+
+@app.command(
+    epilog=examples(
+        "convsuite backbones summary resnet50",
+        "convsuite backbones summary googlenet --html googlenet.html",
+    )
+)
+def summary(
+    name: Annotated[str, typer.Argument(metavar="NETWORK", help="A name from `list`.")],
+    size: Annotated[
+        int | None, typer.Option("--size", min=1, help="Side of the input in pixels.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page instead.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show the layers of a network: shapes, parameters, multiply-adds, receptive fields."""
+    from .registry import spec
+    from .summary import HEADERS, cells, facts, network_table, write_page
+
+    if size is not None and size < spec(name).minimum:
+        raise ConvsuiteError(f"{name} needs pictures of at least {spec(name).minimum} pixels.")
+    _start()
+    if html:
+        write_page(name, html, size)
+        console.console.print(f"The page is {html}", markup=False, soft_wrap=True)
+        return
+    rows, makers = network_table(name, size)
+    if json:
+        console.emit({"network": name, "layers": [dataclasses.asdict(row) for row in rows]})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Console()
+    out.width = max(out.width, 110)
+    for key, value in facts(name, rows).items():
+        out.print(f"{key}: {value}", markup=False, highlight=False, soft_wrap=True)
+    table = Table(*HEADERS)
+    for column in table.columns[4:]:
+        column.justify = "right"
+    for row in cells(rows, makers):
+        table.add_row(*(str(value) for value in row))
+    out.print(table)
+
+
+@app.command(
+    epilog=examples(
+        "convsuite backbones classify photo.jpg",
+        "convsuite backbones classify holiday/ -o classes --json",
+        "convsuite backbones classify cat.png -n squeezenet1.1 --weights squeezenet.npz",
+    )
+)
+def classify(
+    inputs: Inputs,
+    *,
+    out: OptionalOut = None,
+    network: Network = "efficientnet_lite0",
+    weights: Weights = None,
+    labels: Labels = None,
+    top: Top = 5,
+    overwrite: Overwrite = False,
+    engine: Engine = "local",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Say what is in pictures: files, folders with their sub-folders, patterns.
+
+    With --out, one JSON file per picture is kept there, so that a run that was cut off goes on
+    where it stopped; predictions.csv holds all of them.
+    """
+    from .registry import spec
+
+    spec(network)
+    make = functools.partial(_classifier, network, weights, labels, top)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = out or Path(scratch)
+        jobs, result = _over_pictures(
+            make, inputs, folder, ".json", overwrite, engine, device, precision, quiet, out is None
+        )
+        from .classify import collected
+
+        found = collected([job.target for job in jobs])
+        if out:
+            _write_csv(found, out / "predictions.csv")
+    if json:
+        console.emit({**result.to_dict(), "predictions": found})
+    elif not quiet:
+        _print_predictions(found)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command(
+    epilog=examples(
+        "convsuite backbones features photos/ --tap stage3 -o maps",
+        "convsuite backbones features cat.jpg --tap b10 --tap head -o maps",
+    )
+)
+def features(
+    inputs: Inputs,
+    *,
+    tap: Annotated[
+        list[str], typer.Option("--tap", metavar="NAME", help="Where to cut; may be repeated.")
+    ],
+    out: console.Out,
+    network: Network = "efficientnet_lite0",
+    weights: Weights = None,
+    overwrite: Overwrite = False,
+    engine: Engine = "local",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Write the maps of a network at some taps as one .npz file per picture."""
+    from .registry import tap as find_tap
+
+    for name in tap:
+        find_tap(network, name)
+    make = functools.partial(_extractor, network, tuple(tap), weights)
+    _, result = _over_pictures(
+        make, inputs, out, ".npz", overwrite, engine, device, precision, quiet, False
+    )
+    if json:
+        console.emit({"out": out, **result.to_dict()})
+    raise typer.Exit(result.exit_code)
+
+
+@app.command(
+    epilog=examples(
+        "convsuite backbones visualise cat.jpg -o cat.html",
+        "convsuite backbones visualise photos/ -o strongest.html --tap b10 --method guided",
+        "convsuite backbones visualise photos/ -o one.html --tap b5 --channel 7",
+    )
+)
+def visualise(
+    inputs: Inputs,
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Page to write.")],
+    network: Network = "efficientnet_lite0",
+    weights: Weights = None,
+    labels: Labels = None,
+    tap: Annotated[
+        str | None, typer.Option("--tap", metavar="NAME", help="Where units are taken.")
+    ] = None,
+    channel: Annotated[
+        list[int] | None, typer.Option("--channel", min=0, help="Channel; may be repeated.")
+    ] = None,
+    method: Annotated[
+        Literal["deconvnet", "gradient", "guided"],
+        typer.Option("--method", help="How a signal goes back through a ReLU."),
+    ] = "deconvnet",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Show what a network looks at.
+
+    One picture: its names, Grad-CAM, occlusion maps, the strongest units by three methods. Several
+    pictures or a folder: for some channels, the nine pictures that excite them most. Both with the
+    filters of the first layer.
+    """
+    from shared import images
+    from shared.folders import collect
+    from shared.report import Page
+
+    from .registry import spec
+    from .registry import tap as find_tap
+
+    entry = spec(network)
+    if tap:
+        found = find_tap(network, tap)
+        if not found.stride:
+            raise ConvsuiteError(f"{network}: {tap} is a vector; choose a tap that is a map.")
+        if channel and max(channel) >= found.channels:
+            raise ConvsuiteError(f"{network}: {tap} has the channels 0 to {found.channels - 1}.")
+    _start(device)
+    from .look import Looker, middle_tap, picture_page, strongest_page
+
+    jobs = collect(inputs, out.parent / f".{out.name}.none", images.READABLE)
+    pictures, failed = _readable([job.source for job in jobs])
+    if not pictures:
+        raise ConvsuiteError("None of the inputs is a picture that can be read.")
+    looker = Looker(network, weights, labels=labels)
+    page = Page(f"{network} at work", entry.paper)
+    tap = tap or middle_tap(network)
+    if len(pictures) == 1:
+        page.heading(pictures[0].name)
+        picture_page(looker, pictures[0], page, command=_command(), tap=tap)
+    else:
+        page.heading(f"Channels of {tap}")
+        strongest_page(looker, pictures, page, tap=tap, method=method, channels=channel)
+    page.heading("Filters of the first layer")
+    page.picture(looker.filters(), "Each with a contrast of its own; grey is zero")
+    page.write(out)
+    if not quiet:
+        console.console.print(f"The page is {out}", markup=False, soft_wrap=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command(
+    epilog=examples(
+        "convsuite backbones lesion -o lesion",
+        "convsuite backbones lesion -o lesion --digits mnist/ --seed 3",
+    )
+)
+def lesion(
+    out: console.Out = Path("lesion"),
+    network: Annotated[
+        str, typer.Option("--network", "-n", metavar="NAME", help="Residual network.")
+    ] = "resnet32_narrow",
+    control: Annotated[
+        str, typer.Option("--control", metavar="NAME", help="Its twin without shortcuts.")
+    ] = "plain32_narrow",
+    weights: Weights = None,
+    control_weights: Annotated[
+        str | None, typer.Option("--control-weights", metavar="FILE", help="Weights of the twin.")
+    ] = None,
+    digits: Digits = None,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Random draws per number.")] = 5,
+    seed: console.Seed = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Delete and swap blocks of a trained residual network and of a plain one.
+
+    Both must have been trained on digits; those that ship with convsuite are taken unless files
+    are named. OUT gets lesion.csv, lesion.html and the verdict.
+    """
+    _start(device)
+    from shared.report import Page
+
+    from . import lesion as lesions
+
+    studies = []
+    for name, file in ((network, weights), (control, control_weights)):
+        model, pictures, labels = lesions.trained_on_digits(name, file, digits)
+        with console.progress(f"lesions of {name}", None, quiet=quiet):
+            studies.append(lesions.study(model, pictures, labels, draws=draws, seed=seed))
+    sentence = lesions.verdict(*studies)
+    lesions.write_csv(studies, out / "lesion.csv")
+    page = Page("Lesions", sentence)
+    lesions.add_to_page(page, studies)
+    page.write(out / "lesion.html")
+    if json:
+        console.emit({"verdict": sentence, "out": out, "studies": studies})
+    elif not quiet:
+        console.console.print(sentence, markup=False, soft_wrap=True)
+        console.console.print(f"The page is {out / 'lesion.html'}", markup=False, soft_wrap=True)
+
+
+@train_app.command(
+    "digits",
+    epilog=examples(
+        "convsuite backbones train digits --net lenet5_modern -o digits.keras",
+        "convsuite backbones train digits --net all --digits mnist/ -o table",
+    ),
+)
+def train_digits(
+    net: Annotated[
+        str, typer.Option("--net", metavar="NAME|all", help="Network or recipe; all for a table.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Weight file; with all, a folder for everything.")
+    ],
+    digits: Digits = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings per row of all.")] = 3,
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    resume: Resume = False,
+    seed: console.Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train a historic network on handwritten digits.
+
+    Without --digits the 1,797 small digits of scikit-learn are taken. With `--net all`, every
+    recipe is trained with several seeds and shown beside nearest neighbours and the papers.
+    """
+    _start(device, precision)
+    from . import train as training
+
+    if net != "all":
+        trained = training.train_digits(
+            net,
+            out,
+            digits,
+            epochs=epochs,
+            seed=seed,
+            minutes=minutes,
+            command=_command(),
+            resume=resume,
+            quiet=quiet,
+        )
+        _tell(trained, quiet, json)
+        return
+    rows = training.digits_table(
+        training.HISTORIC, range(seed, seed + seeds), digits, out, epochs=epochs, quiet=quiet
+    )
+    if json:
+        console.emit({"rows": rows})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(_rounded(value) for value in row.values()))
+    Console().print(table)
+
+
+@train_app.command(
+    "pictures",
+    epilog=examples(
+        "convsuite backbones train pictures cifar10.zip --net resnet20 -o mine.keras",
+        "convsuite backbones train pictures flowers/ --net wrn-16-4 -o f.keras --minutes 30",
+    ),
+)
+def train_pictures(
+    source: Annotated[Path, typer.Argument(help="Folder or zip with one folder per class.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Weight file.")],
+    net: Annotated[str, typer.Option("--net", metavar="NAME", help="Network.")] = "resnet20",
+    test: Annotated[
+        Path | None, typer.Option("--test", help="Test pictures; some are held out otherwise.")
+    ] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="How to train.")] = "cifar",
+    licence: Annotated[
+        str, typer.Option("--licence", help="Licence of the weights, for the card.")
+    ] = "of the training pictures' owner",
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    resume: Resume = False,
+    seed: console.Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train a network on pictures sorted into one folder per class."""
+    _start(device, precision)
+    from . import train as training
+
+    trained = training.train_pictures(
+        net,
+        source,
+        out,
+        test=test,
+        recipe=recipe,
+        licence=licence,
+        epochs=epochs,
+        seed=seed,
+        minutes=minutes,
+        command=_command(),
+        resume=resume,
+        quiet=quiet,
+    )
+    _tell(trained, quiet, json)
+
+
+@app.command(
+    "import-weights",
+    epilog=examples(
+        "convsuite backbones import-weights resnet50.pth --network resnet50_v1.5",
+        "convsuite backbones import-weights squeezenet.npz --network squeezenet1.1 -o s.keras",
+    ),
+)
+def import_weights(
+    file: Annotated[
+        Path,
+        typer.Argument(help=".h5, .npz, .pth, .safetensors or .caffemodel of another program."),
+    ],
+    network: Annotated[
+        str, typer.Option("--network", "-n", metavar="NAME", help="The network it belongs to.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="By default a file in your own folder."),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option("--classes", min=1, help="Classes of its classifier.")
+    ] = None,
+    layout: Annotated[
+        Literal["keras", "torch"] | None,
+        typer.Option("--layout", help="Order of the axes, where the format does not tell."),
+    ] = None,
+    bgr: Annotated[
+        bool, typer.Option("--bgr", help="Turn the colours of the first convolution round.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Turn a weight file of another program into one of ours; nothing in it is executed."""
+    _start()
+    from .load import import_weights as convert
+
+    path = convert(file, network, classes=classes, out=out, layout=layout, bgr=bgr)
+    if json:
+        console.emit({"file": path})
+    else:
+        console.console.print(f"written: {path}", markup=False, soft_wrap=True)
+
+
+def _command() -> str:
+    """Return the command line, for cards and pages, without the place of the data folder."""
+    import os
+    import shlex
+    import sys
+
+    data = os.environ.get("CONVSUITE_DATA")
+    words = [word.replace(data, "DATA") if data else word for word in sys.argv[1:]]
+    return shlex.join(["convsuite", *words])
+
+
+def _tell(trained, quiet: bool, json: bool) -> None:
+    if json:
+        console.emit({"file": trained.path, "card": trained.card})
+    elif not quiet:
+        console.console.print(
+            f"{trained.path}: test error {trained.error:.2f} %, training error "
+            f"{trained.train_error:.2f} %",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _rounded(value) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _readable(paths: list[Path]) -> tuple[list[Path], int]:
+    """Return the pictures that can be read, and how many cannot; each of those is named."""
+    from shared import images
+    from shared.errors import ImageError
+
+    good = []
+    for path in paths:
+        try:
+            images.read(path)
+        except ImageError as error:
+            console.error_line(str(error))
+        else:
+            good.append(path)
+    return good, len(paths) - len(good)
+
+
+def _start(device: str = "cpu", precision: str = "float32") -> None:
+    from shared import backend
+
+    backend.setup(device, precision)
+
+
+def _classifier(network, weights, labels, top):
+    from .classify import Classifier
+
+    return Classifier(network, weights, labels=labels, top=top)
+
+
+def _extractor(network, taps, weights):
+    from .classify import FeatureExtractor
+
+    return FeatureExtractor(network, taps, weights)
+
+
+def _work(make, device, precision):
+    from .classify import PictureWork
+
+    return PictureWork(make, device, precision)
+
+
+def _add_suffix(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _over_pictures(
+    make, inputs, out, suffix, overwrite, engine, device, precision, quiet, forget
+) -> tuple:
+    """Run a function over pictures; with `forget`, `failures.json` has no place to stay."""
+    from shared import folders, images
+
+    rename = functools.partial(_add_suffix, suffix=suffix)
+    jobs = folders.collect(inputs, out, images.READABLE, rename)
+    make_work = functools.partial(_work, make, device, precision)
+    result = folders.process(
+        jobs, make_work, out=out, engine=engine, overwrite=overwrite, quiet=quiet
+    )
+    folders.report(result, out, console.console, noun="pictures", quiet=quiet or forget)
+    return jobs, result
+
+
+def _write_csv(found: list[dict], path: Path) -> None:
+    import csv
+    import os
+
+    part = path.with_name(f".part-{path.name}")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["picture", "rank", "label", "probability"])
+        for entry in found:
+            for rank, guess in enumerate(entry["top"], 1):
+                writer.writerow(
+                    [entry["picture"], rank, guess["label"], f"{guess['probability']:.5f}"]
+                )
+    os.replace(part, path)
+
+
+def _print_predictions(found: list[dict]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    out = Console(highlight=False)
+    for entry in found:
+        out.print(Text(entry["picture"], "bold"), soft_wrap=True)
+        for guess in entry["top"]:
+            bar = "█" * round(24 * guess["probability"])
+            out.print(Text(f"  {guess['probability']:6.1%} {bar:24} {guess['label']}"))
+
+
+def _open_drawer(
+    network: Network = "efficientnet_lite0",
+    weights: Weights = None,
+    labels: Labels = None,
+    top: Top = 5,
+):
+    """Open what `video` and `webcam` draw."""
+    from .classify import Classifier, LabelDrawer
+
+    return LabelDrawer(Classifier(network, weights, labels=labels, top=top))
+
+
+filters.add_verbs(
+    app,
+    _open_drawer,
+    examples={
+        "video": ["convsuite backbones video clip.mp4 named.mp4"],
+        "webcam": ["convsuite backbones webcam", "convsuite backbones webcam clip.mp4 --top 3"],
+    },
+    verbs=("video", "webcam"),
+)

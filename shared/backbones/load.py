@@ -1,0 +1,433 @@
+"""Weights into a network: shipped ones, those of Keras, and files of other programs."""
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from shared import assets, backend, checkpoints
+from shared import weights as store
+from shared.errors import WeightsError, reason
+
+from . import names
+from .macs import abstract
+from .registry import create
+from .registry import spec as find_spec
+from .specs import Spec
+
+if TYPE_CHECKING:
+    import keras
+
+Layout = Literal["keras", "torch"]
+
+APP = "backbones"
+"""What the weights of networks belong to, in their cards and folders."""
+_LAYOUTS: dict[str, Layout] = {"torch": "torch", "safetensors": "torch", "caffe": "torch"}
+_ROWS_SHOWN = 10
+_IGNORED = frozenset({"num_batches_tracked"})
+_ROLES = {"weight": "kernel", "bias": "bias"}
+_NORM_ROLES = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+_HASH_DECIMALS = 3
+# Layers that turn logits into what a network returns.
+_SQUASHING = ("probs", "edges")
+
+
+class _Slot(NamedTuple):
+    """A variable of a network.
+
+    Attributes:
+        role: Its name, such as `kernel`.
+        shape: Its shape.
+        kind: Class of its layer.
+        flattened: Height, width, channels of the map that a dense layer sees flattened.
+        variable: The variable.
+    """
+
+    role: str
+    shape: tuple[int, ...]
+    kind: str
+    flattened: tuple[int, ...] | None
+    variable: "keras.Variable"
+
+
+class _Row(NamedTuple):
+    """A line of the two tables: a variable of ours, an array of theirs."""
+
+    ours: str
+    our_shape: tuple[int, ...] | None
+    variable: "keras.Variable | None"
+    theirs: str
+    their_shape: tuple[int, ...] | None
+    array: np.ndarray | None
+
+
+Layers = dict[str, list[_Slot]]
+Arrays = dict[str, dict[str, np.ndarray]]
+# By our name of a layer: their name of it, and its arrays.
+Theirs = dict[str, tuple[str, dict[str, np.ndarray]]]
+
+
+def load_into(model: "keras.Model", spec: Spec, weights: str | Path) -> None:
+    """Fill a network with trained weights.
+
+    Args:
+        model: A network made by `create`, whole or cut.
+        spec: What it was made from.
+        weights: `shipped` (trained by this project), `imagenet` (the download of
+            `keras.applications`), a file, or the name of weights that were imported.
+
+    Raises:
+        WeightsError: They cannot be found, are damaged, or do not fit; then both tables are shown.
+    """
+    if weights == "imagenet":
+        _copy_twin(model, spec)
+        return
+    path = shipped_file(spec) if weights == "shipped" else weight_file(weights)
+    if path.suffix == ".keras" and path.with_suffix(".json").is_file():
+        arrays = _by_layer(_arrays_of(store.load_model(path, APP)))
+        _fill(model, spec, arrays, str(path))
+    else:
+        load_file(model, spec, path)
+
+
+def load_file(
+    model: "keras.Model",
+    spec: Spec,
+    path: str | Path,
+    *,
+    layout: Layout | None = None,
+    bgr: bool = False,
+) -> None:
+    """Fill a network from a file of another program.
+
+    Args:
+        model: A network made by `create`, whole or cut.
+        spec: What it was made from.
+        path: Any file that `shared.checkpoints` reads.
+        layout: Order of the axes, `torch` (out, in, height, width; also Caffe's) or `keras`
+            (height, width, in, out); by default what the format usually has.
+        bgr: The file's network sees blue first where ours sees red first, or the reverse: turn the
+            input channels of the first convolution round.
+
+    Raises:
+        WeightsError: Not readable, NaN, or does not fit; then both tables are shown.
+    """
+    layout = layout or _LAYOUTS.get(checkpoints.detect(path), "keras")
+    arrays = _by_layer(checkpoints.read(path))
+    if layout == "torch":
+        arrays = _in_keras_terms(arrays)
+    _fill(model, spec, arrays, str(path), layout)
+    if bgr:
+        import keras
+
+        kernel = next(v for v in model.weights if len(v.shape) == 4)
+        kernel.assign(keras.ops.flip(kernel.value, axis=2))
+
+
+def import_weights(
+    file: str | Path,
+    name: str,
+    *,
+    classes: int | None = None,
+    out: str | Path | None = None,
+    layout: Layout | None = None,
+    bgr: bool = False,
+) -> Path:
+    """Turn a weight file of another program into a `.keras` file with a card.
+
+    A fixed noise picture is then run through the network, and a hash of its logits stands in the
+    card, so that two machines can be compared.
+
+    Args:
+        file: Any file that `shared.checkpoints` reads.
+        name: The network it belongs to.
+        classes: Classes of its classifier; the published number by default.
+        out: The file to write; `NAME.keras` in the user's folder by default.
+        layout: As for `load_file`.
+        bgr: As for `load_file`.
+
+    Returns:
+        The file written.
+
+    Raises:
+        ConvsuiteError: Unknown network.
+        WeightsError: Not readable, does not fit, or the target exists.
+    """
+    entry = find_spec(name)
+    target = Path(out) if out is not None else store.user_dir() / APP / f"{name}.keras"
+    if target.exists():
+        raise WeightsError(f"{target}: this file exists already; choose another with --out.")
+    model = create(name, classes=classes)
+    load_file(model, entry, file, layout=layout, bgr=bgr)
+    settings = {"network": name, "classes": model.output_shape[-1], "imported": fingerprint(model)}
+    with Path(file).open("rb") as stream:
+        checksum = hashlib.file_digest(stream, "sha256").hexdigest()
+    card = store.Card(
+        app=APP,
+        name=target.stem,
+        summary=f"{name}, imported from {Path(file).name}",
+        settings=settings,
+        training={"imported from": Path(file).name, "sha256": checksum},
+        licence="that of the file it was imported from",
+    )
+    store.save_model(model, target, card)
+    return target
+
+
+def fingerprint(model: "keras.Model") -> dict[str, Any]:
+    """Return what a network makes of a fixed noise picture.
+
+    Returns:
+        `sha256` of the logits rounded to three decimals, and the first eight `logits` themselves:
+        processors differ in the last digits, and rounding does not always hide it.
+    """
+    import keras
+
+    _, height, width, channels = model.input_shape
+    noise = np.random.default_rng(0).uniform(-1, 1, (1, height or 64, width or 64, channels))
+    ends = [layer.input for layer in model.layers if layer.name in _SQUASHING]
+    run = backend.compiled(keras.Model(model.inputs, ends[-1] if ends else model.output))
+    logits = run(noise.astype(np.float32)).reshape(-1)
+    rounded = np.round(logits.astype(np.float64), _HASH_DECIMALS) + 0.0  # no negative zeros
+    digest = hashlib.sha256(rounded.astype("<f4").tobytes()).hexdigest()
+    return {"sha256": digest, "logits": [float(f"{value:.6g}") for value in logits[:8]]}
+
+
+def shipped_file(spec: Spec) -> Path:
+    """Return the weights of a network that this project trained.
+
+    Raises:
+        WeightsError: There are none.
+    """
+    path = assets.weights_dir() / APP / f"{spec.name}.keras"
+    if not path.is_file():
+        raise WeightsError(
+            f"{spec.name}: this project ships no weights of it; give a file, or train it."
+        )
+    return path
+
+
+def weight_file(weights: str | Path) -> Path:
+    """Return a weight file given by its path or by the name it was imported under.
+
+    Raises:
+        WeightsError: There is none; names those that are installed.
+    """
+    return Path(weights) if Path(weights).is_file() else store.find(APP, weights)
+
+
+def _copy_twin(model: "keras.Model", spec: Spec) -> None:
+    """Copy the weights of the same network in `keras.applications`, which downloads them."""
+    import keras
+
+    if not spec.twin:
+        raise WeightsError(f"{spec.name}: keras.applications offers no weights of it; give a file.")
+    without_top = _layers(abstract(create, spec.name, top=False))
+    include_top = not _layers(model).keys() <= without_top.keys()
+    try:
+        twin = getattr(keras.applications, spec.twin)(weights="imagenet", include_top=include_top)
+    except Exception as error:  # Keras raises bare exceptions when a download fails
+        raise WeightsError(
+            f"{spec.name}: the weights of keras.applications cannot be downloaded "
+            f"({reason(error)[:200]}); connect once to the network, or give a file."
+        ) from error
+    _fill(model, spec, _by_layer(_arrays_of(twin)), f"keras.applications.{spec.twin}")
+
+
+def _arrays_of(model: "keras.Model") -> dict[str, np.ndarray]:
+    """Return the arrays of a network by `layer/number`."""
+    import keras
+
+    return {
+        f"{layer.name}/{i}": keras.ops.convert_to_numpy(variable.value)
+        for layer in model.layers
+        for i, variable in enumerate(layer.weights)
+    }
+
+
+def _layers(model: "keras.Model") -> Layers:
+    """Return the variables of every layer that has some, in the order of computation."""
+    return {
+        layer.name: [
+            _Slot(v.name, tuple(v.shape), type(layer).__name__, _flattened(layer), v)
+            for v in layer.weights
+        ]
+        for layer in model.layers
+        if layer.weights
+    }
+
+
+def _flattened(layer: "keras.Layer") -> tuple[int, ...] | None:
+    """Return height, width, channels of the map that a dense layer sees flattened, if it does."""
+    if type(layer).__name__ != "Dense":
+        return None
+    before = layer.input._keras_history.operation
+    while type(before).__name__ in ("Dropout", "Activation"):
+        before = before.input._keras_history.operation
+    if type(before).__name__ != "Flatten" or len(before.input.shape) != 4:
+        return None
+    return tuple(before.input.shape[1:])
+
+
+def _by_layer(arrays: dict[str, np.ndarray]) -> Arrays:
+    """Group arrays of the names `layer/variable` or `layer.variable`, in their order."""
+    found: Arrays = {}
+    for name, array in arrays.items():
+        layer, _, role = name.rpartition("/" if "/" in name else ".")
+        if role not in _IGNORED:
+            found.setdefault(layer, {})[role] = array
+    return found
+
+
+def _in_keras_terms(arrays: Arrays) -> Arrays:
+    """Rename the variables of torch and Caffe.
+
+    Caffe stores sums and a count instead of means, and scales in a layer behind the normalisation.
+    """
+    found: Arrays = {}
+    norm = None
+    for layer, group in arrays.items():
+        if "factor" in group:
+            factor = float(group["factor"].reshape(-1)[0])
+            share = 1 / factor if factor else 0.0
+            found[layer] = {f"moving_{r}": group[r] * share for r in ("mean", "variance")}
+            norm = layer
+        elif norm is not None and group.keys() <= {"gamma", "beta"}:
+            found[norm] = {**group, **found[norm]}
+            norm = None
+        else:
+            roles = _NORM_ROLES if "running_mean" in group else _ROLES
+            found[layer] = {roles.get(role, role): array for role, array in group.items()}
+            norm = None
+    return found
+
+
+def _fill(
+    model: "keras.Model", spec: Spec, arrays: Arrays, source: str, layout: Layout = "keras"
+) -> None:
+    """Find the array of every variable, check all of them, then assign them."""
+    mine = _layers(model)
+    theirs = _renamed(arrays, spec, mine)
+    target = mine
+    if len(theirs) != len(mine):
+        complete = _layers(abstract(create, spec.name))
+        if mine.keys() < complete.keys():  # the model is cut, and the file is not, or elsewhere
+            target = {name: mine.get(name, slots) for name, slots in complete.items()}
+    rows = [
+        row
+        for name, other in _pairs(target, mine, theirs)
+        for row in _rows(name, target.get(name, []), *theirs.get(other, ("", {})), layout)
+    ]
+    # What stands behind the cut of a model need not fit: its classifier may have other classes.
+    rows = [row for row in rows if not row.ours or row.ours.rpartition("/")[0] in mine]
+    wrong = [row for row in rows if row.our_shape != row.their_shape]
+    if wrong:
+        raise WeightsError(_tables(f"{source} does not fit {spec.name}", wrong, len(rows)))
+    for row in rows:
+        if not np.isfinite(row.array).all():
+            raise WeightsError(f"{source}: {row.theirs} holds numbers that are not finite.")
+    for row in rows:
+        row.variable.assign(row.array)
+
+
+def _renamed(arrays: Arrays, spec: Spec, mine: Layers) -> Theirs:
+    """Return their layers by our names, in their order, without heads that only help training."""
+    found: Theirs = {}
+    for layer, group in arrays.items():
+        name = names.ours(spec.name, spec.family, layer)
+        if name in found:
+            raise WeightsError(
+                f"The weights of {spec.name} hold two layers for {name}: "
+                f"{found[name][0]} and {layer}."
+            )
+        if name in mine or not names.TRAINING_ONLY.fullmatch(layer):
+            found[name] = (layer, group)
+    return found
+
+
+def _pairs(target: Layers, mine: Layers, theirs: Theirs) -> list[tuple[str, str]]:
+    """Pair layers of a network with those of a file; an empty name has no partner.
+
+    By name where names exist. Files of programs that number or name the layers in their own way
+    are paired in order, unless a name they share with us stands elsewhere.
+    """
+    common = target.keys() & theirs.keys()
+    in_order = list(itertools.zip_longest(target, theirs, fillvalue=""))
+    is_complete = mine.keys() <= theirs.keys()
+    agree = all(ours == other for ours, other in in_order if ours in common or other in common)
+    if not common or (not is_complete and agree and len(target) == len(theirs)):
+        return in_order
+    named = [(name, name if name in theirs else "") for name in target]
+    return [
+        *(pair for pair in named if pair[0] in mine or pair[1]),
+        *(("", name) for name in theirs if name not in target),
+    ]
+
+
+def _rows(
+    name: str, slots: list[_Slot], their_layer: str, group: dict[str, np.ndarray], layout: Layout
+) -> Iterator[_Row]:
+    """Yield the variables of a layer beside their arrays: by name if all agree, else in order."""
+    roles = [slot.role for slot in slots]
+    order = roles if sorted(roles) == sorted(group) else list(group)
+    for slot, role in itertools.zip_longest(slots, order):
+        array = None if role is None else group[role]
+        if slot is not None and array is not None and layout == "torch":
+            array = _transposed(array, slot)
+        yield _Row(
+            f"{name}/{slot.role}" if slot else "",
+            slot.shape if slot else None,
+            slot.variable if slot else None,
+            f"{their_layer}/{role}".lstrip("/") if role is not None else "",
+            array.shape if array is not None else None,
+            array,
+        )
+
+
+def _transposed(array: np.ndarray, slot: _Slot) -> np.ndarray:
+    """Bring a kernel from torch's order of axes (out, in, height, width) to Keras'."""
+    if array.ndim == 4 and slot.kind == "Dense":
+        array = array.reshape(len(array), -1)  # a dense layer written as a convolution
+    if array.ndim == 2 and slot.kind == "Conv2D":
+        array = array[:, :, None, None]  # and the reverse
+    if array.ndim == 4:
+        out, per_group, height, width = array.shape
+        if slot.kind == "DepthwiseConv2D" and per_group == 1 and out % slot.shape[2] == 0:
+            return array.reshape(slot.shape[2], -1, height, width).transpose(2, 3, 0, 1)
+        return array.transpose(2, 3, 1, 0)
+    if array.ndim != 2:
+        return array
+    if slot.flattened and math.prod(slot.flattened) == array.shape[1]:
+        # Keras flattens height, width, channels; torch and Caffe channels, height, width.
+        height, width, channels = slot.flattened
+        array = array.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+    return array.reshape(len(array), -1).T
+
+
+def _tables(reason: str, wrong: list[_Row], count: int) -> str:
+    """Return the error text: one sentence, then the first rows of both tables that differ."""
+    rows = [
+        (row.ours or "-", _shape(row.our_shape), row.theirs or "-", _shape(row.their_shape))
+        for row in wrong[:_ROWS_SHOWN]
+    ]
+    table = [("ours", "shape", "theirs", "shape"), *rows]
+    widths = [max(len(line[i]) for line in table) for i in range(4)]
+    lines = [
+        "  ".join(f"{cell:{w}}" for cell, w in zip(line, widths, strict=True)) for line in table
+    ]
+    more = [f"… and {len(wrong) - len(rows)} more"] if len(wrong) > len(rows) else []
+    text = "\n".join(f"  {line.rstrip()}" for line in (*lines, *more))
+    return f"{reason}: {len(wrong)} of {count} arrays differ (shapes in Keras' order).\n{text}"
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else " x ".join(map(str, shape)) or "number"

@@ -1,0 +1,193 @@
+"""The pages of `convsuite backbones visualise`: one picture, or many, seen through a network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shared import backend, images
+from shared.report import Page
+
+from . import visualise
+from .labels import decode, load_labels
+from .preprocessing import preprocess, to_picture
+from .registry import spec as find_spec
+from .trunks import input_statistics, trunk
+from .visualise import METHODS, GradCam, Method, Projector, Unit
+
+_GREY = 0.5
+
+
+class Looker:
+    """A network with weights and the views of it; each view is built when it is first asked for."""
+
+    def __init__(self, network: str, weights: str | None = None, *, labels: Path | None = None):
+        """Open a network.
+
+        Raises:
+            ConvsuiteError: Unknown network, or no weights for it.
+        """
+        self.spec = find_spec(network)
+        self._weights = weights
+        self._statistics = input_statistics(network, weights)
+        last = self.spec.taps[-1]
+        self._whole = trunk(network, features=[self.spec.body, last.name], weights=weights)
+        self._forward = backend.compiled(self._whole)
+        self.labels = load_labels(labels, self._whole.output_shape[1][-1])
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Return a picture as the network takes it, `(size, size, channels)`."""
+        return preprocess(image, self.spec, **self._statistics)
+
+    def shown(self, prepared: np.ndarray) -> np.ndarray:
+        """Return a network input as uint8 RGB."""
+        return images.from_float(to_picture(prepared, self.spec, **self._statistics), np.uint8)
+
+    def names(self, prepared: np.ndarray, top: int = 5) -> list[tuple[str, float]]:
+        """Return the likeliest names with their probabilities."""
+        return decode(self._forward(prepared[None])[1][0], top, self.labels)
+
+    def label(self, prepared: np.ndarray) -> int:
+        """Return the number of the likeliest class."""
+        return int(self._forward(prepared[None])[1][0].argmax())
+
+    def occlusion(self, prepared: np.ndarray, label: int | None = None) -> visualise.Occlusion:
+        """Slide a grey square over a picture, see `visualise.occlusion`."""
+        grey = self.prepare(np.full((8, 8, 3), _GREY, "float32"))[0, 0]
+        return visualise.occlusion(self._forward, prepared, grey, label=label)
+
+    def gradcam(self, prepared: np.ndarray, label: int | None = None) -> np.ndarray:
+        """Return where the network sees a class, the likeliest by default."""
+        model = trunk(self.spec.name, [self.spec.body, "logits"], weights=self._weights)
+        return GradCam(model)(prepared, self.label(prepared) if label is None else label)
+
+    def filters(self) -> np.ndarray:
+        """Return the filters of the first convolution as one picture."""
+        return visualise.filters(self._whole, self.spec.preprocessing)
+
+    def map_network(self, tap: str):
+        """Return the network up to a tap."""
+        return trunk(self.spec.name, features=[tap], weights=self._weights)
+
+
+def middle_tap(network: str) -> str:
+    """Return a tap whose maps show parts of objects: the last one at a stride of 16 or less."""
+    taps = [tap for tap in find_spec(network).taps if 1 < tap.stride <= 16]
+    return taps[-1].name if taps else find_spec(network).body
+
+
+def picture_page(looker: Looker, path: Path, page: Page, *, command: str, tap: str) -> None:
+    """Add one picture: names, Grad-CAM, occlusion, and the strongest units by three methods."""
+    prepared = looker.prepare(images.read(path))
+    shown = looker.shown(prepared)
+    names = looker.names(prepared)
+    label = looker.label(prepared)
+    page.picture(
+        shown,
+        "Seen: " + ", ".join(f"{name} {share:.0%}" for name, share in names[:3]),
+        command=command,
+        alt=f"{path.name}, cut to the square that the network sees",
+    )
+    cam = looker.gradcam(prepared, label)
+    page.picture(visualise.heat(cam, shown), f"Grad-CAM: where it sees “{names[0][0]}”")
+    result = looker.occlusion(prepared, label)
+    most = max(float(result.probability.max()), 1e-9)
+    page.picture(
+        visualise.heat(result.probability / most, shown),
+        f"Occlusion: probability of “{names[0][0]}” with a grey square there, "
+        f"from {result.probability.min():.0%} (blue) to {most:.0%} (red), whole picture "
+        f"{result.whole:.0%}",
+    )
+    page.picture(
+        visualise.heat(np.clip(result.activation, 0, 1), shown),
+        "Occlusion: sum of the map that answers most to the whole picture",
+    )
+    network = looker.map_network(tap)
+    maps = backend.compiled(network)(prepared[None])
+    units = sorted(visualise.strongest_units(maps)[0], key=lambda unit: -unit.value)[:9]
+    batch = np.repeat(prepared[None], len(units), axis=0)
+    for method in METHODS:
+        projector = Projector(network, method)
+        signals = projector(batch, units, maps.shape[1:])
+        sheet = visualise.tiles([_rgb(looker, signal) for signal in signals])
+        page.picture(sheet, f"{method}: the nine strongest channels of {tap}, whole picture")
+
+
+def strongest_page(
+    looker: Looker,
+    pictures: Sequence[Path],
+    page: Page,
+    *,
+    tap: str,
+    method: Method = "deconvnet",
+    channels: Sequence[int] | None = None,
+    count: int = 9,
+    show: int = 6,
+    batch: int = 16,
+) -> list[int]:
+    """Add, per channel, the pictures that excite it most beside what it saw in them.
+
+    Args:
+        looker: Network.
+        pictures: Files; read twice, one batch at a time.
+        page: Receives the sheets.
+        tap: Where to look.
+        method: Backward rule.
+        channels: Which channels; by default those with the highest activations.
+        count: Pictures per channel.
+        show: Channels to show when none are named.
+        batch: Pictures per forward pass.
+
+    Returns:
+        The channels shown.
+    """
+    network = looker.map_network(tap)
+    forward = backend.compiled(network)
+    best = visualise.top_units(forward, _batches(looker, pictures, batch), count)
+    if channels is None:
+        order = sorted(range(len(best)), key=lambda c: -best[c][0].value)
+        channels = order[:show]
+    projector = Projector(network, method)
+    for channel in channels:
+        units = best[channel]
+        inputs = np.stack([looker.prepare(images.read(pictures[unit.picture])) for unit in units])
+        signals = projector(inputs, units, forward(inputs[:1]).shape[1:])
+        seen = [
+            _crop(looker.shown(one), projector, unit)
+            for one, unit in zip(inputs, units, strict=True)
+        ]
+        back = [
+            _crop(_rgb(looker, s), projector, unit) for s, unit in zip(signals, units, strict=True)
+        ]
+        page.picture(visualise.tiles(back), f"{tap}, channel {channel}: {method}")
+        page.picture(
+            visualise.tiles(seen),
+            f"{tap}, channel {channel}: the {len(units)} pictures that excite it most, "
+            f"activations {units[0].value:.3g} to {units[-1].value:.3g}",
+        )
+    return list(channels)
+
+
+def _batches(looker: Looker, pictures: Sequence[Path], size: int):
+    for start in range(0, len(pictures), size):
+        chunk = pictures[start : start + size]
+        yield np.stack([looker.prepare(images.read(path)) for path in chunk])
+
+
+def _rgb(looker: Looker, signal: np.ndarray) -> np.ndarray:
+    """Show a signal in a network input as RGB; grey is zero."""
+    if signal.shape[-1] != 3:
+        signal = np.repeat(signal.mean(axis=-1, keepdims=True), 3, axis=-1)
+    elif looker.spec.preprocessing in visualise.BGR:
+        signal = signal[..., ::-1]
+    return visualise.centred(signal)
+
+
+def _crop(picture: np.ndarray, projector: Projector, unit: Unit) -> np.ndarray:
+    """Cut out what a unit sees, padded with white to one size for all units."""
+    rows, columns = projector.box(unit, picture.shape[:2])
+    cut = picture[rows, columns]
+    side = min(projector.side, *picture.shape[:2])
+    full = np.full((side, side, 3), 255, "uint8")
+    full[: cut.shape[0], : cut.shape[1]] = cut[:side, :side]
+    return full

@@ -1,0 +1,91 @@
+"""What the library knows about a network before any framework is imported."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import keras
+
+    Taps = Iterator[tuple[str, keras.KerasTensor]]
+    Constructor = Callable[..., Taps]
+
+Preprocessing = Literal["caffe", "caffe_rounded", "tf", "torch", "lite", "hed", "unit", "lecun"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place in a network where features can be taken.
+
+    Attributes:
+        name: What `create(features=[…])` calls it.
+        stride: Input pixels per step of the map; 0 for vectors, which have no place.
+        channels: Channels of the map, entries of the vector.
+    """
+
+    name: str
+    stride: int
+    channels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One network of the library.
+
+    Attributes:
+        name: What `create` calls it.
+        build: Its constructor: a generator function `build(x, classes, **variant)` that yields
+            `(tap, tensor)` from the input to the last layer. `create` stops it behind the last tap
+            that is wanted, so nothing beyond is ever built.
+        variant: Keyword arguments of `build` that make this network of the family.
+        paper: Authors, year, title or arXiv number.
+        table: Where in the paper the layers stand.
+        size: Side of the square input the paper uses, in pixels.
+        channels: Channels of the input.
+        classes: Classes of the published network.
+        preprocessing: Kind of input, see `shared.backbones.preprocessing`.
+        parameters: Trainable parameters at `classes`.
+        statistics: Moving statistics of its batch normalisations.
+        gmacs: Multiply-adds of convolutions and dense layers at `size`, in 10^9.
+        body: The tap in front of the classifier: the output of `create(top=False)`.
+        taps: All taps, from the input to the output. `probs` stands last where there is one.
+        minimum: Smallest side of the input at which every map in front of `body` exists.
+        fixed_size: The classifier needs inputs of `size`, since it flattens a map.
+        crop: Part of the shorter side that `classify` sees.
+        twin: Class of `keras.applications` with the same layers; empty where there is none.
+        note: Where paper and common implementations differ, and which one this is.
+    """
+
+    name: str
+    build: "Constructor"
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    paper: str
+    table: str
+    size: int
+    channels: int = 3
+    classes: int = 1000
+    preprocessing: Preprocessing
+    parameters: int
+    statistics: int = 0
+    gmacs: float
+    body: str
+    taps: tuple[Tap, ...]
+    minimum: int
+    fixed_size: bool = False
+    crop: float = 0.875
+    twin: str = ""
+    note: str = ""
+
+    @property
+    def family(self) -> str:
+        """The module that holds the constructor."""
+        return self.build.__module__.rpartition(".")[2]
+
+
+def vector_taps(body_channels: int, classes: int = 1000) -> tuple[Tap, ...]:
+    """Return the taps of the usual classifier: pooled features, logits, probabilities."""
+    return (
+        Tap("penultimate", 0, body_channels),
+        Tap("logits", 0, classes),
+        Tap("probs", 0, classes),
+    )

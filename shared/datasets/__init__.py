@@ -1,0 +1,11 @@
+"""Readers of public data sets."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "digits": ["Digits", "load_digits", "read_idx"],
+        "labelled": ["Labelled", "hold_out", "load_labelled"],
+    },
+)

@@ -1,0 +1,177 @@
+"""DenseNet and MobileNet against keras.applications, published weights and NumPy."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from shared import backbones
+from shared.backbones.macs import abstract, layer_table
+
+SMALL = {
+    "densenet121": {"repeats": (2, 2), "growth": 8, "stem": (7, 16)},
+    "densenet40_k12": {"repeats": (2, 2, 2)},
+    "densenet_bc100_k12": {"repeats": (2, 2, 2)},
+    "mobilenet_v1": {"alpha": 0.25, "dropout": 0},
+    "mobilenet_v2": {"alpha": 0.35},
+}
+
+
+def randomise(model, rng):
+    """Give a model weights and statistics as after training, at which activations stay sane."""
+    for layer in model.layers:
+        values = []
+        for weight in layer.weights:
+            shape = tuple(weight.shape)
+            if weight.name in ("gamma", "moving_variance"):
+                values.append(rng.uniform(0.5, 1.5, shape))
+            elif len(shape) > 1:
+                inputs = shape[:2] if type(layer).__name__ == "DepthwiseConv2D" else shape[:-1]
+                values.append(rng.normal(0, np.prod(inputs) ** -0.5, shape))
+            else:
+                values.append(rng.normal(0, 0.1, shape))
+        if values:
+            layer.set_weights(values)
+
+
+def copy_by_name(source, target):
+    names = [layer.name for layer in target.layers if layer.weights]
+    assert names == [layer.name for layer in source.layers if layer.weights]
+    for name in names:
+        target.get_layer(name).set_weights(source.get_layer(name).get_weights())
+
+
+def run(model, inputs):
+    if keras.backend.backend() == "jax":  # slow one layer at a time
+        return model.predict_on_batch(inputs)
+    return ops.convert_to_numpy(model(inputs, training=False))
+
+
+def difference(found, expected):
+    return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+def pictures(rng, side, count=2):
+    return rng.uniform(-1, 1, (count, side, side, 3)).astype("float32")
+
+
+def logits(name, side, **variant):
+    return backbones.create(name, 10, (side, side, 3), features=["logits"], **variant)
+
+
+def twin(name, side, **variant):
+    build = getattr(keras.applications, backbones.spec(name).twin)
+    options = {"weights": None, "classes": 10, "classifier_activation": None}
+    return build(input_shape=(side, side, 3), **options, **variant)
+
+
+def structure(model):
+    return [
+        (layer.name, type(layer).__name__, [w.shape for w in layer.weights], layer.output.shape)
+        for layer in model.layers
+        if layer.weights
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "variant"),
+    [
+        ("densenet169", 32, {}),
+        ("densenet201", 47, {}),
+        ("mobilenet_v1", 45, {"alpha": 0.5}),
+        ("mobilenet_v2", 45, {"alpha": 0.35}),
+        ("mobilenet_v2", 32, {"alpha": 1.4}),
+    ],
+)
+def test_layers_are_those_of_keras(name, side, variant):
+    ours, theirs = abstract(logits, name, side, **variant), abstract(twin, name, side, **variant)
+    assert structure(ours) == structure(theirs)
+
+
+@pytest.mark.parametrize("side", [32, 37])
+@pytest.mark.parametrize("name", ["densenet121", "mobilenet_v1", "mobilenet_v2"])
+def test_outputs_are_those_of_keras(name, side, rng):
+    if (name, side) == ("densenet121", 37):
+        pytest.skip("DenseNet pads all sides alike: 32 says it all")
+    theirs, ours = twin(name, side), logits(name, side)
+    randomise(theirs, rng)
+    copy_by_name(theirs, ours)
+    x = pictures(rng, side)
+    expected = run(theirs, x)
+    assert difference(run(ours, x), expected) < 1e-4
+    for layer in ours.layers:
+        if hasattr(layer, "epsilon"):
+            layer.epsilon = 1e-5 if layer.epsilon == 1e-3 else 1e-3
+    assert difference(run(ours, x), expected) > 3e-4
+
+
+def test_published_weights_give_their_published_activations(data):
+    folder = data / "backbones" / "mobilenet_v1_1.0_to_pw12"
+    weights = np.load(folder / f"{folder.name}.npz")
+    stored = np.load(folder / "reference_activations.npz")
+    whole = backbones.create("mobilenet_v1")
+    model = keras.Model(whole.input, whole.get_layer("conv_pw_12_relu").output)
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights([weights[key(layer, weight)] for weight in layer.weights])
+    names = sorted({name.split("/")[1] for name in stored if name.endswith("mean_hw")})
+    assert len(names) == 6
+    maps = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    for picture in ("chelsea", "coffee"):
+        x = stored[f"{picture}/input_rgb"][None].astype("float32") / 127.5 - 1
+        found = dict(zip(names, map(ops.convert_to_numpy, maps(x, training=False)), strict=True))
+        for name, value in found.items():
+            assert difference(value[0].mean((0, 1)), stored[f"{picture}/{name}/mean_hw"]) < 1e-4
+        last = stored[f"{picture}/conv_pw_12_relu"]
+        assert difference(found["conv_pw_12_relu"][0], last) < 1e-4
+        assert difference(run(model, x[..., ::-1])[0], last) > 1e-2
+
+
+def key(layer, weight):
+    kind = "depthwise_kernel" if layer.name.startswith("conv_dw") else "kernel"
+    return f"{layer.name}/{kind if weight.name == 'kernel' else weight.name}"
+
+
+@pytest.mark.parametrize("name", backbones.list_networks("densenet*_k*"))
+def test_statistics_follow_from_the_widths(name):
+    spec = backbones.spec(name)
+    count, growth = spec.variant["repeats"][0], spec.variant["growth"]
+    compact = spec.variant["bottleneck"]
+    width, features = 2 * growth if compact else 16, 0
+    for _ in range(3):
+        for _ in range(count):
+            features += width + (4 * growth if compact else 0)
+            width += growth
+        features += width
+        width = width if not compact else width // 2
+    assert spec.statistics == 2 * features
+
+
+def test_every_layer_of_a_dense_block_reads_all_maps_before_it():
+    model = abstract(backbones.create, "densenet40_k12", repeats=(3, 1, 1))
+    widths = [model.get_layer(f"conv2_block{i}_0_bn").input.shape[-1] for i in (1, 2, 3)]
+    assert widths == [16, 28, 40]
+    for i in (2, 3):
+        before = model.get_layer(f"conv2_block{i - 1}_concat")
+        assert model.get_layer(f"conv2_block{i}_0_bn").input is before.output
+    rows = {row.name: row for row in layer_table(model)}
+    assert rows["pool2_conv"].shape == (32, 32, 52)
+    assert rows["pool2_pool"].shape == (16, 16, 52)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("name", SMALL)
+def test_a_training_step_lowers_the_loss(name, rng, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = backbones.create(name, 5, (64, 64, 3), **SMALL[name])
+    x, y = pictures(rng, 64, count=8), np.arange(8) % 5
+    # Without compiling, which takes longer than the steps, but for JAX.
+    options = {"run_eagerly": keras.backend.backend() != "jax"}
+    model.compile(keras.optimizers.SGD(1e-4), "sparse_categorical_crossentropy", **options)
+    first, *_, last = (float(model.train_on_batch(x, y)) for _ in range(3))
+    assert last < first
+    probabilities = run(model, x)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    model.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    np.testing.assert_array_equal(run(loaded, x), probabilities)

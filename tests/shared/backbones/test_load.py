@@ -1,0 +1,389 @@
+"""Weights of other programs in our networks: same output, or refused with both tables."""
+
+import keras
+import numpy as np
+import pytest
+
+from shared import backbones, checkpoints
+from shared import weights as store
+from shared.backbones import load
+from shared.errors import ConvsuiteError, WeightsError
+
+
+def randomise(model):
+    """Give every variable random numbers at which signals neither die nor explode."""
+    random = np.random.default_rng(0)
+    for variable in model.weights:
+        shape = tuple(variable.shape)
+        if len(shape) > 1:
+            fan_in = np.prod(shape[:-1]) if "depthwise" not in variable.path else 9
+            value = random.normal(0, np.sqrt(2 / fan_in), shape)
+        elif "var" in variable.name or "gamma" in variable.name:
+            value = random.uniform(0.5, 1.5, shape)
+        else:
+            value = random.normal(0, 0.1, shape)
+        variable.assign(value.astype(np.float32))
+    return model
+
+
+def run(model, batch):
+    return np.asarray(model.predict(batch, verbose=0)).reshape(len(batch), -1)
+
+
+def values(model):
+    return {
+        f"{layer.name}/{variable.name}": keras.ops.convert_to_numpy(variable.value)
+        for layer in model.layers
+        for variable in layer.weights
+    }
+
+
+def same_weights(first, second):
+    first, second = values(first), values(second)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+@pytest.fixture
+def batch(rng):
+    return rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("twin", "name", "suffix"),
+    [
+        ("VGG16", "vgg16", ".h5"),
+        ("MobileNet", "mobilenet_v1", ".h5"),
+        ("MobileNet", "mobilenet_v1", ".weights.h5"),
+    ],
+)
+def test_files_of_keras_applications(tmp_path, batch, twin, name, suffix):
+    options = {"classes": 7, "input_shape": (32, 32, 3)}
+    twin = getattr(keras.applications, twin)
+    theirs = randomise(twin(weights=None, classifier_activation=None, **options))
+    file = tmp_path / f"twin{suffix}"
+    theirs.save(file) if suffix == ".h5" else theirs.save_weights(file)
+    ours = backbones.create(name, weights=file, features=["logits"], **options)
+    expected = run(theirs, batch)
+    tolerance = 1e-4 * np.abs(expected).max()
+    assert tolerance > 1e-5
+    np.testing.assert_allclose(run(ours, batch), expected, atol=tolerance)
+    # A cut network takes its part of the same file, whatever its number of classes.
+    cut = values(backbones.create(name, weights=file, input_shape=(32, 32, 3), top=False))
+    whole = values(ours)
+    assert 0 < len(cut) < len(whole)
+    for key, value in cut.items():
+        np.testing.assert_array_equal(value, whole[key])
+
+
+def test_weights_of_another_network_are_refused_with_both_tables(tmp_path):
+    squeezenet = backbones.create("squeezenet1.1", classes=3)
+    squeezenet.save_weights(tmp_path / "a.weights.h5")
+    with pytest.raises(WeightsError) as error:
+        backbones.create("squeezenet1.0", classes=3, weights=tmp_path / "a.weights.h5")
+    lines = str(error.value).splitlines()
+    assert "does not fit squeezenet1.0: 3 of 52 arrays differ" in lines[0]
+    assert lines[1].split() == ["ours", "shape", "theirs", "shape"]
+    assert "conv1/kernel" in lines[2]
+    assert "7 x 7 x 3 x 96" in lines[2]
+    assert "3 x 3 x 3 x 64" in lines[2]
+    with pytest.raises(WeightsError, match=r"does not fit lenet5_modern(.|\n)*and \d+ more"):
+        backbones.create("lenet5_modern", weights=tmp_path / "a.weights.h5")
+
+
+def test_a_missing_array_a_strange_one_and_numbers_that_are_none(tmp_path):
+    arrays = values(randomise(backbones.create("lenet5_modern")))
+    name = list(arrays)[3]
+    faults = {
+        "missing": {key: array for key, array in arrays.items() if key != name},
+        "strange/kernel": {**arrays, "strange/kernel": arrays[name]},
+        "not finite": {**arrays, name: np.full_like(arrays[name], np.nan)},
+    }
+    for message, changed in faults.items():
+        np.savez(tmp_path / "a.npz", **changed)
+        model = backbones.create("lenet5_modern")
+        before = values(model)
+        with pytest.raises(WeightsError, match=message):
+            load.load_into(model, backbones.spec("lenet5_modern"), tmp_path / "a.npz")
+        for key, value in values(model).items():  # nothing is assigned by halves
+            np.testing.assert_array_equal(value, before[key])
+
+
+def lenet_in_torch(torch):
+    nn = torch.nn
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
+        nn.Softmax(1),
+    )  # fmt: skip
+
+
+@pytest.mark.backends
+def test_a_chain_of_torch_in_order_with_its_flattened_map(tmp_path, rng):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    theirs = lenet_in_torch(torch)
+    torch.save(theirs.state_dict(), tmp_path / "a.pth")
+    ours = backbones.create("lenet5_modern", weights=tmp_path / "a.pth")
+    batch = rng.uniform(-1, 1, (3, 32, 32, 1)).astype(np.float32) * 3
+    with torch.no_grad():
+        expected = theirs(torch.tensor(batch.transpose(0, 3, 1, 2).copy())).numpy()
+    np.testing.assert_allclose(run(ours, batch), expected, atol=1e-5)
+    # The flattened map in the wrong order of axes must show.
+    dense = ours.get_layer("fc1")
+    kernel = keras.ops.convert_to_numpy(dense.kernel.value).reshape(-1, 120)
+    dense.kernel.assign(
+        kernel.reshape(5, 5, 16, 120).transpose(2, 0, 1, 3).reshape(dense.kernel.shape)
+    )
+    assert np.abs(run(ours, batch) - expected).max() > 1e-3
+
+
+def basic_block(torch, width_in, width, stride):
+    nn = torch.nn
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(width)
+            if stride > 1:
+                shortcut = nn.Conv2d(width_in, width, 1, stride, bias=False)
+                self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(width))
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+            return (y + (self.downsample(x) if hasattr(self, "downsample") else x)).relu()
+
+    return Block()
+
+
+def resnet18_in_torch(torch):
+    nn = torch.nn
+    model = nn.Module()
+    model.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+    model.bn1 = nn.BatchNorm2d(64)
+    before = 64
+    for stage, width in enumerate((64, 128, 256, 512), 1):
+        blocks = [
+            basic_block(torch, before, width, 2 if stage > 1 else 1),
+            basic_block(torch, width, width, 1),
+        ]
+        setattr(model, f"layer{stage}", nn.Sequential(*blocks))
+        before = width
+    model.fc = nn.Linear(512, 10)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+
+    def forward(x):
+        x = model.bn1(model.conv1(x)).relu()
+        x = nn.functional.max_pool2d(x, 3, 2, 1)
+        for stage in range(1, 5):
+            x = getattr(model, f"layer{stage}")(x)
+        return model.fc(x.mean((2, 3)))
+
+    return model.eval(), forward
+
+
+def test_a_residual_network_of_torchvision_by_name(tmp_path, batch):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model, forward = resnet18_in_torch(torch)
+    state = {f"module.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "a.pth")
+    options = {"classes": 10, "input_shape": (32, 32, 3)}
+    ours = backbones.create("resnet18", weights=tmp_path / "a.pth", **options)
+    with torch.no_grad():
+        expected = forward(torch.tensor(batch.transpose(0, 3, 1, 2).copy())).softmax(1).numpy()
+    np.testing.assert_allclose(run(ours, batch), expected, rtol=1e-4, atol=1e-6)
+
+
+def in_torch_layout(value):
+    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("squeezenet1.1", {"conv1": "features.0", "fire2_squeeze1x1": "features.3.squeeze",
+          "fire9_expand3x3": "features.12.expand3x3", "fire5_expand1x1": "features.7.expand1x1",
+          "fire8_squeeze1x1": "features.11.squeeze", "conv10": "classifier.1"}),
+        ("squeezenet1.0", {"fire4_squeeze1x1": "features.5.squeeze",
+          "fire5_squeeze1x1": "features.7.squeeze", "fire9_expand1x1": "features.12.expand1x1"}),
+        ("squeezenet1.1", {"fire2_squeeze1x1": "fire2/squeeze1x1", "conv10": "conv10"}),
+        ("densenet121", {"conv1_conv": "features.conv0", "conv1_bn": "features.norm0",
+          "conv2_block1_0_bn": "features.denseblock1.denselayer1.norm1",
+          "conv5_block16_1_conv": "features.denseblock4.denselayer16.conv1",
+          "conv3_block2_1_bn": "features.denseblock2.denselayer2.norm.2",
+          "pool2_conv": "features.transition1.conv", "pool4_bn": "features.transition3.norm",
+          "bn": "features.norm5", "predictions": "classifier"}),
+        ("resnet50_v1.5", {"conv1_bn": "bn1", "conv3_block1_0_bn": "layer2.0.downsample.1",
+          "conv5_block3_3_conv": "layer4.2.conv3", "predictions": "fc"}),
+        ("resnet101", {"conv1_bn": "bn_conv1", "conv2_block1_0_conv": "res2a_branch1",
+          "conv2_block2_3_bn": "bn2b_branch2c", "conv4_block23_2_conv": "res4b22_branch2b",
+          "predictions": "fc1000"}),
+        ("googlenet", {"inception_3a_3x3_reduce": "inception_3a/3x3_reduce",
+          "loss3_classifier": "loss3/classifier"}),
+        ("vgg16_hed", {"block3_conv3": "block3/conv2d_2", "block1_conv1": "block1/conv2d",
+          "side4": "dsn4", "fuse": "fuse"}),
+    ],
+)  # fmt: skip
+def test_names_of_other_programs(name, theirs):
+    spec = backbones.spec(name)
+    from shared.backbones.macs import abstract
+
+    layers = {layer.name for layer in abstract(backbones.create, name).layers}
+    for ours, foreign in theirs.items():
+        assert ours in layers
+        assert load.names.ours(name, spec.family, foreign) == ours
+
+
+def message(field: int, content: bytes) -> bytes:
+    return varint(field << 3 | 2) + varint(len(content)) + content
+
+
+def varint(number: int) -> bytes:
+    found = b""
+    while number > 127:
+        found += bytes([number & 127 | 128])
+        number >>= 7
+    return found + bytes([number])
+
+
+def caffe_layer(name: str, kind: str, *blobs: np.ndarray) -> bytes:
+    parts = [message(1, name.encode()), message(2, kind.encode())]
+    for blob in blobs:
+        shape = message(7, message(1, b"".join(varint(side) for side in blob.shape)))
+        parts.append(message(7, shape + message(5, blob.astype("<f4").tobytes())))
+    return message(100, b"".join(parts))
+
+
+def test_a_network_of_caffe_with_sums_and_scale_layers(tmp_path):
+    model = randomise(backbones.create("resnet20", classes=3))
+    content = b""
+    for layer in model.layers:
+        arrays = [keras.ops.convert_to_numpy(v.value) for v in layer.weights]
+        if len(arrays) == 4:
+            gamma, beta, mean, variance = arrays
+            factor = np.float32([64])
+            content += caffe_layer(f"a{layer.name}", "BatchNorm", mean * 64, variance * 64, factor)
+            content += caffe_layer(f"scale{layer.name}", "Scale", gamma, beta)
+        elif arrays:
+            kind = "InnerProduct" if arrays[0].ndim == 2 else "Convolution"
+            content += caffe_layer(f"a{layer.name}", kind, in_torch_layout(arrays[0]), *arrays[1:])
+    (tmp_path / "a.caffemodel").write_bytes(content)
+    assert checkpoints.detect(tmp_path / "a.caffemodel") == "caffe"
+    loaded = backbones.create("resnet20", classes=3, weights=tmp_path / "a.caffemodel")
+    same_weights(model, loaded)
+
+
+def test_depthwise_kernels_of_torch(tmp_path):
+    model = randomise(backbones.create("mobilenet_v1", classes=3, input_shape=(32, 32, 3)))
+    arrays = {}
+    for layer in model.layers:
+        for variable in layer.weights:
+            value = keras.ops.convert_to_numpy(variable.value)
+            if type(layer).__name__ == "DepthwiseConv2D":
+                value = value.transpose(2, 3, 0, 1)
+            elif value.ndim > 1:
+                value = in_torch_layout(value)
+            names = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias",
+                     "moving_mean": "running_mean", "moving_variance": "running_var"}  # fmt: skip
+            arrays[f"{layer.name}.{names[variable.name]}"] = np.ascontiguousarray(value)
+    pytest.importorskip("safetensors.numpy").save_file(arrays, tmp_path / "a")
+    # safetensors sorts names, so this one only works by name.
+    options = {"classes": 3, "input_shape": (32, 32, 3)}
+    same_weights(model, backbones.create("mobilenet_v1", weights=tmp_path / "a", **options))
+
+
+def test_import_writes_a_network_with_a_card(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "user_dir", lambda: tmp_path / "user")
+    model = randomise(backbones.create("lenet5_modern", classes=4))
+    np.savez(tmp_path / "foreign.npz", **values(model))
+    path = load.import_weights(tmp_path / "foreign.npz", "lenet5_modern", classes=4)
+    assert path == tmp_path / "user" / "backbones" / "lenet5_modern.keras"
+    assert store.verify(path) == []
+    card = store.read_card(path)
+    assert card.settings["classes"] == 4
+    assert card.settings["imported"] == load.fingerprint(model)
+    assert "foreign.npz" in card.summary
+    for weights in (path, "lenet5_modern"):
+        same_weights(model, backbones.create("lenet5_modern", classes=4, weights=weights))
+    with pytest.raises(WeightsError, match="exists already"):
+        load.import_weights(tmp_path / "foreign.npz", "lenet5_modern", classes=4)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="checksum"):
+        backbones.create("lenet5_modern", classes=4, weights=path)
+
+
+def test_the_fingerprint_tells_networks_apart():
+    model = randomise(backbones.create("lenet5_modern"))
+    before = load.fingerprint(model)
+    assert load.fingerprint(model) == before
+    kernel = next(v for v in model.weights if len(v.shape) == 4)
+    kernel.assign(kernel.value + 0.01)
+    assert load.fingerprint(model)["sha256"] != before["sha256"]
+
+
+def test_the_first_convolution_can_be_turned_from_bgr_to_rgb(tmp_path, batch):
+    options = {"features": ["stem"], "input_shape": (32, 32, 3)}
+    model = randomise(backbones.create("resnet20", **options))
+    model.save_weights(tmp_path / "a.weights.h5")
+    turned = backbones.create("resnet20", **options)
+    spec = backbones.spec("resnet20")
+    load.load_file(turned, spec, tmp_path / "a.weights.h5", bgr=True)
+    swapped = np.ascontiguousarray(batch[..., ::-1])
+    expected = run(model, batch)
+    np.testing.assert_allclose(run(turned, swapped), expected, atol=1e-5)
+    assert np.abs(run(turned, batch) - expected).max() > 0.1
+
+
+def test_the_download_of_keras(monkeypatch):
+    options = {"classes": 1000, "input_shape": (32, 32, 3)}
+    twin = randomise(keras.applications.MobileNet(weights=None, **options))
+    asked = {}
+
+    def offline(weights, include_top):
+        raise Exception("URL fetch failure on https://…: None -- [Errno -3]")  # as Keras raises it
+
+    def online(weights, include_top):
+        asked.update(weights=weights, include_top=include_top)
+        return twin
+
+    monkeypatch.setattr(keras.applications, "MobileNet", offline)
+    with pytest.raises(WeightsError, match=r"cannot be downloaded .*connect once") as error:
+        backbones.create("mobilenet_v1", weights="imagenet", features=["stage1"])
+    assert "\n" not in str(error.value)
+    monkeypatch.setattr(keras.applications, "MobileNet", online)
+    ours = backbones.create("mobilenet_v1", weights="imagenet", **options)
+    assert asked == {"weights": "imagenet", "include_top": True}
+    same_weights(ours, twin)
+    backbones.create("mobilenet_v1", weights="imagenet", top=False)
+    assert asked["include_top"] is False
+    with pytest.raises(WeightsError, match=r"keras\.applications offers no weights"):
+        backbones.create("alexnet", weights="imagenet", top=False)
+
+
+def test_weights_that_are_not_there():
+    with pytest.raises(WeightsError, match="ships no weights"):
+        backbones.create("vgg16", weights="shipped", features=["conv1_1"])
+    with pytest.raises(WeightsError, match=r"no such weight file|No weights of backbones"):
+        backbones.create("vgg16", weights="nowhere.h5", features=["conv1_1"])
+    with pytest.raises(ConvsuiteError, match="No network"):
+        load.import_weights("a.h5", "vgg99")
+
+
+def test_packs_of_real_weights_load_into_cut_networks(data):
+    vgg = data / "backbones" / "vgg19_conv1-3" / "vgg19_block1-3.npz"
+    model = backbones.create("vgg19", features=["conv3_4"], weights=vgg)
+    bias = keras.ops.convert_to_numpy(model.get_layer("block1_conv1").bias.value)
+    np.testing.assert_allclose(bias[:4], [0.7302, 0.0649, 0.0343, 0.8260], atol=1e-4)
+    with pytest.raises(WeightsError, match=r"block4_conv1/kernel .* missing"):
+        backbones.create("vgg19", features=["conv4_1"], weights=vgg)
+    squeezenet = data / "backbones" / "squeezenet_v1.1" / "squeezenet_v1.1.npz"
+    backbones.create("squeezenet1.1", weights=squeezenet)
