@@ -88,6 +88,7 @@ def examine() -> Iterator[Check]:
     yield from _libraries()
     yield from _extras()
     yield from _weights()
+    yield from _trunks()
     yield from _folders()
 
 
@@ -267,6 +268,17 @@ def _weights() -> Iterator[Check]:
         yield Check("Weights", "installed", "warn", "none found", "install convsuite again")
     elif not problems:
         yield Check("Weights", "installed", "ok", f"{detail}; every checksum is right")
+
+
+def _trunks() -> Iterator[Check]:
+    from shared.backbones.trunks import PACKAGES, found
+
+    lines = found()
+    for name in PACKAGES:
+        missing = lines[name].startswith("missing: ")
+        detail = "not installed" if missing else lines[name]
+        advice = lines[name].removeprefix("missing: ") if missing else ""
+        yield Check("Pretrained networks", name, "warn" if missing else "ok", detail, advice)
 
 
 def _folders() -> Iterator[Check]:

@@ -127,10 +127,12 @@ def summary(
     from rich.table import Table
 
     out = Console()
-    out.width = max(out.width, 110)
+    out.width = max(out.width, 130)
     for key, value in facts(name, rows).items():
         out.print(f"{key}: {value}", markup=False, highlight=False, soft_wrap=True)
     table = Table(*HEADERS)
+    for column in table.columns:
+        column.no_wrap = True
     for column in table.columns[4:]:
         column.justify = "right"
     for row in cells(rows, makers):
@@ -312,6 +314,9 @@ def lesion(
         str | None, typer.Option("--control-weights", metavar="FILE", help="Weights of the twin.")
     ] = None,
     digits: Digits = None,
+    count: Annotated[
+        int, typer.Option("--count", min=1, help="Test with the first so many digits.")
+    ] = 2000,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Random draws per number.")] = 5,
     seed: console.Seed = 0,
     device: Device = "auto",
@@ -330,7 +335,7 @@ def lesion(
 
     studies = []
     for name, file in ((network, weights), (control, control_weights)):
-        model, pictures, labels = lesions.trained_on_digits(name, file, digits)
+        model, pictures, labels = lesions.trained_on_digits(name, file, digits, count)
         with console.progress(f"lesions of {name}", None, quiet=quiet):
             studies.append(lesions.study(model, pictures, labels, draws=draws, seed=seed))
     sentence = lesions.verdict(*studies)

@@ -111,7 +111,7 @@ def study(
 
 
 def trained_on_digits(
-    name: str, weights: str | None = None, folder: Path | None = None
+    name: str, weights: str | None = None, folder: Path | None = None, count: int = 2000
 ) -> tuple[keras.Model, np.ndarray, np.ndarray]:
     """Open a network that reads digits, with gates, and the digits to test it with.
 
@@ -119,6 +119,7 @@ def trained_on_digits(
         name: A residual or plain network.
         weights: A file; the shipped ones by default.
         folder: The four files of MNIST; None takes the small digits of scikit-learn.
+        count: Use the first so many test digits; a study reads them some eighty times.
 
     Returns:
         Model, pictures, labels, as `study` takes them.
@@ -127,8 +128,8 @@ def trained_on_digits(
     model = gated(name, entry.classes)
     load_into(model, entry, source)
     digits = load_digits(folder)
-    pictures = digit_inputs(digits.test_images, entry, input_statistics(name, source))
-    return model, pictures, digits.test_labels
+    pictures = digit_inputs(digits.test_images[:count], entry, input_statistics(name, source))
+    return model, pictures, digits.test_labels[:count]
 
 
 def block_names(model: keras.Model) -> list[str]:

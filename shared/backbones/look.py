@@ -71,9 +71,10 @@ class Looker:
 
 
 def middle_tap(network: str) -> str:
-    """Return a tap whose maps show parts of objects: the last one at a stride of 16 or less."""
-    taps = [tap for tap in find_spec(network).taps if 1 < tap.stride <= 16]
-    return taps[-1].name if taps else find_spec(network).body
+    """Return a tap whose maps show parts of objects: the last one at a stride of 8 or less."""
+    # Maps inside a block (`xN`) end in ReLU6, whose ceiling stops the gradient of strong units.
+    taps = [t.name for t in find_spec(network).taps if 1 < t.stride <= 8 and t.name[0] != "x"]
+    return taps[-1] if taps else find_spec(network).body
 
 
 def picture_page(looker: Looker, path: Path, page: Page, *, command: str, tap: str) -> None:
@@ -105,12 +106,14 @@ def picture_page(looker: Looker, path: Path, page: Page, *, command: str, tap: s
     network = looker.map_network(tap)
     maps = backend.compiled(network)(prepared[None])
     units = sorted(visualise.strongest_units(maps)[0], key=lambda unit: -unit.value)[:9]
+    projectors = {method: Projector(network, method) for method in METHODS}
+    crops = [_crop(shown, projectors["gradient"], unit) for unit in units]
+    page.picture(visualise.tiles(crops), f"What the nine strongest channels of {tap} answer to")
     batch = np.repeat(prepared[None], len(units), axis=0)
-    for method in METHODS:
-        projector = Projector(network, method)
+    for method, projector in projectors.items():
         signals = projector(batch, units, maps.shape[1:])
-        sheet = visualise.tiles([_rgb(looker, signal) for signal in signals])
-        page.picture(sheet, f"{method}: the nine strongest channels of {tap}, whole picture")
+        back = [_crop(_rgb(looker, s), projector, u) for s, u in zip(signals, units, strict=True)]
+        page.picture(visualise.tiles(back), f"The same, sent back to the pixels: {method}")
 
 
 def strongest_page(

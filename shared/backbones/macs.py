@@ -43,9 +43,16 @@ def abstract(build: Any, *args: Any, **options: Any) -> "keras.Model":
     Enough to count and to list layers: a network of 140 million parameters takes no memory.
     """
     import keras
+    from keras.src.backend.common import global_state
 
-    with keras.StatelessScope(initialize_variables=False):
-        return build(*args, **options)
+    # Keras notes variables without a value in a list and gives all of them one when the next scope
+    # ends, which would allocate the network after all.
+    waiting = list(global_state.get_global_attribute("uninitialized_variables") or ())
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            return build(*args, **options)
+    finally:
+        global_state.set_global_attribute("uninitialized_variables", waiting)
 
 
 def layer_table(model: "keras.Model") -> list[Row]:

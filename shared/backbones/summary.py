@@ -43,7 +43,7 @@ def cells(rows: list[Row], makers: dict[str, str]) -> Iterator[tuple]:
                 shape,
                 makers.get(row.name, ""),
                 f"{row.parameters:,}" if row.parameters else "",
-                f"{row.macs:,}" if row.macs else "",
+                f"{row.macs / 1e6:,.1f} M" if row.macs else "",
                 row.stride or "",
                 sees,
             )
@@ -55,7 +55,7 @@ def facts(name: str, rows: list[Row]) -> dict[str, str]:
     entries = {
         "Paper": spec.paper,
         "Layers after": spec.table,
-        "Input": f"{rows[0].shape and spec.size} x {spec.size} x {spec.channels}, "
+        "Input": f"{spec.size} x {spec.size} x {spec.channels}, "
         f"preprocessing “{spec.preprocessing}”",
         "Smallest input": f"{spec.minimum} x {spec.minimum}",
         "Parameters": f"{sum(row.parameters for row in rows):,} trainable"

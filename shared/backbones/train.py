@@ -13,7 +13,7 @@ import numpy as np
 
 from shared import backend, losses, report, training, weights
 from shared.console import warning_line
-from shared.datasets import hold_out, load_digits, load_labelled
+from shared.datasets import Digits, hold_out, load_digits, load_labelled
 from shared.errors import ConvsuiteError
 from shared.weights import Card
 
@@ -47,6 +47,8 @@ class Recipe:
         weight_decay: Of the squared weights, coupled to the loss as the papers have it.
         warmup: Updates during which the rate rises.
         examples: Train on the first so many; 0 takes all.
+        bundled: Learn the small digits that scikit-learn bundles, too, so that a network can be
+            shown at work where MNIST is not at hand.
         augment: Cut pictures out of a border of 4 zero pixels, and mirror them.
         paper: What the paper reports, for tables.
     """
@@ -61,6 +63,7 @@ class Recipe:
     weight_decay: float = 0.0
     warmup: int = 0
     examples: int = 0
+    bundled: bool = False
     augment: bool = False
     paper: str = ""
 
@@ -126,6 +129,7 @@ DIGITS = {
             momentum=0.9,
             weight_decay=1e-4,
             warmup=100,
+            bundled=True,
         )
         for name in ("resnet32_narrow", "plain32_narrow")
     },
@@ -205,6 +209,8 @@ def train_digits(
     """
     recipe = digit_recipe(name)
     digits = load_digits(folder)
+    if recipe.bundled and folder is not None:
+        digits = _with_bundled(digits)
     entry = spec(recipe.network)
     moments = _moments(digits.train_images[..., None], entry)
     count = min(recipe.examples or len(digits.train_images), len(digits.train_images))
@@ -554,6 +560,17 @@ def _compiled(model: keras.Model, recipe: Recipe) -> keras.Model:
     learner = keras.Model(model.input, output, name=model.name)
     learner.compile(optimizer, loss=loss, jit_compile=backend.jit_compile())
     return learner
+
+
+def _with_bundled(digits: Digits) -> Digits:
+    bundled = load_digits(None)
+    return dataclasses.replace(
+        digits,
+        train_images=np.concatenate([digits.train_images, bundled.train_images]),
+        train_labels=np.concatenate([digits.train_labels, bundled.train_labels]),
+        source=f"{digits.source}; trained also on {len(bundled.train_labels):,} digits of "
+        "scikit-learn",
+    )
 
 
 def _moments(images: np.ndarray, entry: Spec) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def trunk(name: str, features: Sequence[str], weights: str | Path | None = None)
             that is found.
 
     Returns:
-        A model `(batch, height, width, channels)` in, a list of one map per tap out, not trainable.
+        A model `(batch, height, width, channels)` in, one map per tap out (a list where there are
+        several), not trainable.
         Sides are open unless a tap lies behind a classifier that needs a fixed size.
 
     Raises:

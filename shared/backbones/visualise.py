@@ -349,9 +349,13 @@ def filters(model: keras.Model, preprocessing: str) -> np.ndarray:
 
 
 def centred(signal: np.ndarray) -> np.ndarray:
-    """Show a signed signal as uint8 RGB: grey is zero, the strongest value is black or white."""
-    strongest = float(np.abs(signal).max()) or 1.0
-    shown = 127.5 + 127.5 * signal / strongest
+    """Show a signed signal as uint8 RGB: grey is zero, strong values are black or white.
+
+    One value in a hundred of those that are not zero may be stronger than black or white.
+    """
+    sizes = np.abs(signal[signal != 0])
+    strong = float(np.quantile(sizes, 0.99, method="higher")) if sizes.size else 1.0
+    shown = 127.5 + 127.5 * signal / strong
     return np.clip(np.rint(shown), 0, 255).astype("uint8")
 
 

@@ -8,10 +8,6 @@ import numpy as np
 
 from shared import images, web
 
-from .classify import DEFAULT
-from .look import Looker
-from .visualise import heat
-
 TITLE = "Classify"
 _LOOKING = threading.Lock()
 
@@ -53,7 +49,11 @@ def build() -> None:
 
 
 @functools.cache
-def _looker() -> Looker:
+def _looker():
+    """Open the network, which starts the framework, when the first picture arrives."""
+    from .classify import DEFAULT
+    from .look import Looker
+
     return Looker(DEFAULT)
 
 
@@ -64,6 +64,8 @@ def _update(path: str | None) -> tuple:
         return None, None
     image = images.to_float(np.asarray(web.load(path).pixels))
     with _LOOKING:
+        from .visualise import heat
+
         looker = _looker()
         prepared = looker.prepare(np.clip(image, 0, 1))
         names = dict(looker.names(prepared))

@@ -140,9 +140,9 @@ class _StandIn:
         self._run = subprocess.run
 
     def __call__(self, command, **options):
-        if "apps.enhance" not in command:  # of a library
+        if "shared.cli" not in command:  # of a library
             return self._run(command, **options)
-        words = command[command.index("apps.enhance") + 1 :]
+        words = command[command.index("enhance") + 1 :]
         self.calls.append(words)
         answer = getattr(self, words[0].replace("-", "_"))(words)
         return subprocess.CompletedProcess(command, 0, json.dumps(answer), "")
@@ -183,7 +183,7 @@ def enhance(monkeypatch):
         _card("warm", kind="cube"),
     ]
     monkeypatch.setattr(section, "looks", lambda: cards)
-    monkeypatch.setattr(section.subprocess, "run", stand_in)
+    monkeypatch.setattr(demo.subprocess, "run", stand_in)
     monkeypatch.setattr(section, "_MEGAPIXELS", (0.05, 0.1))
     return section, stand_in
 
@@ -228,7 +228,7 @@ def test_enhance_spoils_pictures_for_a_look_that_repairs(enhance, tmp_path):
 def test_enhance_says_which_command_failed(enhance, tmp_path, monkeypatch):
     section, _ = enhance
     failed = subprocess.CompletedProcess([], 1, "", "first line\nerror: no such look\n")
-    monkeypatch.setattr(section.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(demo.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(ConvsuiteError, match=r"`convsuite enhance .*ended with 1: error: no such"):
         _section(section, tmp_path)
 

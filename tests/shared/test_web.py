@@ -62,7 +62,8 @@ def server(tmp_path_factory):
     (folder / "temporary").mkdir()
     port = _free_port()
     program = (
-        f"import apps; apps.__path__[:] = [{str(folder / 'apps')!r}]; from shared import web; "
+        f"import apps; apps.__path__[:] = [{str(folder / 'apps')!r}]; "
+        "from shared import assets, web; assets._LIBRARIES = (); "
         f"web.serve('127.0.0.1', {port}, max_upload_mb=1)"
     )
     environment = os.environ | {"TMPDIR": str(folder / "temporary")}
@@ -241,6 +242,7 @@ def test_help_imports_no_gradio():
 def test_without_applications_there_is_no_page(monkeypatch, tmp_path):
     import apps
 
+    monkeypatch.setattr(web.assets, "_LIBRARIES", ())
     monkeypatch.setattr(apps, "__path__", [str(tmp_path)])
     monkeypatch.setattr(apps.__spec__, "submodule_search_locations", [str(tmp_path)])
     with pytest.raises(ConvsuiteError, match="No application"):

