@@ -15,6 +15,16 @@ hypothesis.settings.load_profile("patient")
 backend.setup(device="cpu", precision="float32")
 
 
+def pytest_collection_modifyitems(items):
+    """Leave out what JAX compiles for minutes; TensorFlow and PyTorch run all of it."""
+    if backend.name() != "jax" or os.environ.get("CONVSUITE_SLOW"):
+        return
+    skip = pytest.mark.skip(reason="compiles for minutes on JAX; CONVSUITE_SLOW=1 runs it")
+    for item in items:
+        if item.get_closest_marker("slow_on_jax"):
+            item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of larger real data, outside the repository."""

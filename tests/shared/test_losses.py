@@ -198,6 +198,7 @@ def test_equal_vectors_have_a_finite_slope():
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @by_class
 def test_gradients_equal_finite_differences(rng, check_gradients, loss):
@@ -206,6 +207,7 @@ def test_gradients_equal_finite_differences(rng, check_gradients, loss):
     check_gradients(lambda x: loss(labels, x), outputs, step=2e-3)
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 def test_gradients_of_pairs_and_triplets(rng, check_gradients):
     contrastive = losses.Contrastive(1.0, reduction="none")

@@ -124,6 +124,7 @@ def test_training_steps_lower_the_loss_and_the_file_gives_the_same(tmp_path, arc
     )
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @pytest.mark.parametrize(
     ("architecture", "sampler"),

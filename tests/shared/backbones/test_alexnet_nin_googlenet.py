@@ -276,6 +276,7 @@ def test_nin_cifar_is_that_of_torch_layers(torch, rng):
     close(logits, x.mean((2, 3)).numpy())
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 def test_googlenet_is_that_of_torch_layers(torch, rng):
     model, batch, (ours,) = built("googlenet", ["pool3"], 50, rng)

@@ -159,6 +159,7 @@ def test_every_layer_of_a_dense_block_reads_all_maps_before_it():
     assert rows["pool2_pool"].shape == (16, 16, 52)
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @pytest.mark.parametrize("name", SMALL)
 def test_a_training_step_lowers_the_loss(name, rng, tmp_path):

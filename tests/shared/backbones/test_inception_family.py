@@ -425,6 +425,7 @@ CUT = {
 }
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("name", SMALL)

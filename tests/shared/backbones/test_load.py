@@ -303,22 +303,23 @@ def test_depthwise_kernels_of_torch(tmp_path):
 
 def test_import_writes_a_network_with_a_card(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "user_dir", lambda: tmp_path / "user")
-    model = randomise(backbones.create("highway_mlp_d10", classes=4))
+    monkeypatch.setattr(store.assets, "weights_dir", lambda: tmp_path / "none shipped")
+    model = randomise(backbones.create("lenet5_modern", classes=4))
     np.savez(tmp_path / "foreign.npz", **values(model))
-    path = load.import_weights(tmp_path / "foreign.npz", "highway_mlp_d10", classes=4)
-    assert path == tmp_path / "user" / "backbones" / "highway_mlp_d10.keras"
+    path = load.import_weights(tmp_path / "foreign.npz", "lenet5_modern", classes=4)
+    assert path == tmp_path / "user" / "backbones" / "lenet5_modern.keras"
     assert store.verify(path) == []
     card = store.read_card(path)
     assert card.settings["classes"] == 4
     assert card.settings["imported"] == load.fingerprint(model)
     assert "foreign.npz" in card.summary
-    for weights in (path, "highway_mlp_d10"):
-        same_weights(model, backbones.create("highway_mlp_d10", classes=4, weights=weights))
+    for weights in (path, "lenet5_modern"):
+        same_weights(model, backbones.create("lenet5_modern", classes=4, weights=weights))
     with pytest.raises(WeightsError, match="exists already"):
-        load.import_weights(tmp_path / "foreign.npz", "highway_mlp_d10", classes=4)
+        load.import_weights(tmp_path / "foreign.npz", "lenet5_modern", classes=4)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(WeightsError, match="checksum"):
-        backbones.create("highway_mlp_d10", classes=4, weights=path)
+        backbones.create("lenet5_modern", classes=4, weights=path)
 
 
 def test_the_fingerprint_tells_networks_apart():

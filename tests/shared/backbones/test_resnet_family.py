@@ -259,6 +259,7 @@ def test_only_networks_of_blocks_have_gates():
         gated("wrn-16-4")
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @pytest.mark.parametrize("name", SMALL)
 def test_a_training_step_lowers_the_loss(name, rng, tmp_path):

@@ -97,12 +97,14 @@ def check_layer(check_gradients, rng, layer, shape, **options):
     check_gradients(apply, far_apart(rng, shape), *weights, step=2e-3)
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @every_layer
 def test_gradients_equal_finite_differences(rng, check_gradients, make, shape):
     check_layer(check_gradients, rng, make(), shape)
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @pytest.mark.parametrize("name", ["mixed", "stochastic", "depth"])
 def test_gradients_in_training(rng, check_gradients, name):

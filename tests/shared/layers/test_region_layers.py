@@ -122,6 +122,7 @@ def test_align_reads_a_ramp_where_the_bins_are():
     np.testing.assert_allclose(shifted, found + 0.5, atol=1e-5)
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @pytest.mark.parametrize("kind", [RoIPool, RoIAlign])
 def test_gradients_equal_finite_differences(rng, check_gradients, kind):

@@ -112,6 +112,7 @@ def test_last_equals_torch(rng):
     np.testing.assert_array_equal(found, from_torch(expected))
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @pytest.mark.parametrize("overlap", ["sum", "last"])
 def test_gradients_equal_finite_differences(rng, check_gradients, overlap):
