@@ -95,7 +95,7 @@ def study(
             right += int((found.argmax(-1) == labels[start : start + _BATCH]).sum())
         return right / len(pictures)
 
-    result = Study(model.name, blocks, accuracy())
+    result = Study(model.name.removesuffix("_gated"), blocks, accuracy())
     result.single = [accuracy([index]) for index in range(len(blocks))]
     for count in (count for count in deletions if count < len(blocks)):
         chosen = [random.choice(len(blocks), count, replace=False) for _ in range(draws)]
