@@ -50,6 +50,7 @@ bench: setup
 
 train-all: setup
 	$(VENV)/bin/convsuite enhance train-looks
+	$(VENV)/bin/convsuite backbones train shipped --digits "$$CONVSUITE_DATA/digits" -o data/weights/backbones
 
 clean:
 	rm -rf $(VENV) $(VENV_BACKENDS) build dist out/demo *.egg-info

@@ -460,6 +460,37 @@ def train_pictures(
     _tell(trained, quiet, json)
 
 
+@train_app.command(
+    "shipped",
+    epilog=examples(
+        "convsuite backbones train shipped lenet5_modern --digits mnist/ -o weights",
+        "convsuite backbones train shipped --digits mnist/ -o data/weights/backbones",
+    ),
+)
+def train_shipped(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Networks; all by default.")
+    ] = None,
+    *,
+    digits: Annotated[
+        Path, typer.Option("--digits", metavar="FOLDER", help="The four files of MNIST.")
+    ],
+    out: console.Out,
+    quiet: Quiet = False,
+) -> None:
+    """Train the weights that ship with convsuite again; each takes minutes."""
+    _start()
+    from . import train as training
+
+    unknown = set(names or ()) - set(training.SHIPPED)
+    if unknown:
+        raise ConvsuiteError(
+            f"{min(unknown)} does not ship; there are {', '.join(training.SHIPPED)}."
+        )
+    for name in names or training.SHIPPED:
+        _tell(training.ship(name, out, digits, command=_command(), quiet=quiet), quiet, False)
+
+
 @app.command(
     "import-weights",
     epilog=examples(

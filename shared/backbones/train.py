@@ -147,6 +147,17 @@ HISTORIC = (
 )
 """The recipes of the table of the early networks."""
 
+SHIPPED = (
+    "lecun1989",
+    "lecun1990",
+    "lenet5",
+    "lenet5_softmax",
+    "lenet5_modern",
+    "resnet32_narrow",
+    "plain32_narrow",
+)
+"""What `convsuite backbones train shipped` trains: the weights in `data/weights/backbones`."""
+
 PICTURES = {
     "cifar": Recipe(
         epochs=60,

@@ -131,6 +131,8 @@ def test_digits_that_ship_are_read_by_the_networks_that_ship(capsys, tmp_path):
         (("train", "digits", "--net", "vgg16", "-o", "{out}.keras"), "No recipe for digits"),
         (("train", "digits", "--net", "lenet5", "--digits", "{out}", "-o", "{out}.keras"), "out"),
         (("train", "pictures", "{out}", "-o", "{out}.keras"), "out"),
+        (("train", "shipped", "vgg16", "--digits", "{out}", "-o", "{out}"), "does not ship"),
+        (("train", "shipped", "lenet5", "--digits", "{out}", "-o", "{out}"), "train-images"),
     ],
 )
 def test_mistakes_are_one_line(words, message, photos, tmp_path, capsys):
