@@ -121,3 +121,23 @@ def test_networks_without_blocks_are_refused():
     with pytest.raises(ConvsuiteError, match="no blocks"):
         gated("vgg16")
     assert "resnet32_narrow" in backbones.list_networks()
+
+
+@pytest.mark.parametrize("name", ["resnet32_narrow", "plain32_narrow"])
+def test_shipped_networks_show_the_claim_of_the_paper(name):
+    model, pictures, labels = lesion.trained_on_digits(name)
+    result = lesion.study(model, pictures, labels, deletions=(), swaps=())
+    if name == "plain32_narrow":
+        assert result.median_single <= 0.5
+    else:
+        assert result.intact >= 0.98
+        assert result.median_single >= 0.85
+        assert sum(accuracy >= 0.8 for accuracy in result.single) >= 10
+
+
+def test_what_ships_is_what_the_command_trains():
+    from shared import assets
+    from shared.backbones.train import SHIPPED
+
+    files = (assets.weights_dir() / "backbones").glob("*.keras")
+    assert {file.stem for file in files} == set(SHIPPED)
