@@ -8,9 +8,10 @@ import contextlib
 import importlib
 import importlib.util
 import logging
+import operator
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,9 @@ _QUIET = {
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
+# TensorFlow leaves oneDNN off on CPUs without AVX-512. With AVX2 alone it made training steps
+# 1.1 times (ResNet-20) to 2 times (LeNet-5) faster, MobileNet v2 1.3 times.
+_FAST = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 _HIDE_GPUS = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "HIP_VISIBLE_DEVICES": "-1",
@@ -77,7 +81,7 @@ def setup(device: Device = "auto", precision: Precision = "auto") -> None:
         ConvsuiteError: No GPU where one is asked for, or the framework already started on a GPU.
     """
     os.environ["KERAS_BACKEND"] = backend_choice()[0]
-    for key, value in _QUIET.items():
+    for key, value in (_QUIET | _FAST).items():
         os.environ.setdefault(key, value)
     for logger in ("absl", "tensorflow"):
         logging.getLogger(logger).setLevel(logging.ERROR)
@@ -219,6 +223,21 @@ def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[Any, np.
         return keras.tree.map_structure(_to_numpy, differentiate(*tensors))
 
     return run
+
+
+def training_steps(
+    model: Any,
+) -> Callable[[Sequence[tuple[Any, Any]], Sequence[float]], list[float]]:
+    """Return a function that trains a compiled Keras model one step on each of some batches.
+
+    TensorFlow runs all of them in one call, which saves 4 to 7 ms a step; the weights afterwards
+    are those of single calls. Every new shape of a batch compiles once more.
+
+    Returns:
+        A function of batches (inputs, targets) whose arrays all have the same shapes, and of the
+        learning rate of each step, that returns the loss of each step.
+    """
+    return _STEPS[name()](model)
 
 
 def run_saved_model(folder: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -416,6 +435,54 @@ def _gradient_torch(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _steps_tensorflow(model: Any) -> Callable[..., float]:
+    tensorflow = _tensorflow()
+    import keras
+
+    step = model.train_step
+    if model.jit_compile is True or (model.jit_compile == "auto" and _gpus()):
+        step = tensorflow.function(step, jit_compile=True)
+
+    def run(stacked: Any, rates: Any) -> Any:
+        count = tensorflow.shape(rates)[0]
+        losses = tensorflow.TensorArray("float32", count)
+        for index in tensorflow.range(count):
+            model.reset_metrics()
+            model.optimizer.learning_rate = rates[index]
+            batch = keras.tree.map_structure(operator.itemgetter(index), stacked)
+            losses = losses.write(index, step(batch)["loss"])
+        return losses.stack()
+
+    functions: dict[tuple, Any] = {}
+
+    def call(batches: Sequence[tuple[Any, Any]], rates: Sequence[float]) -> list[float]:
+        stacked = keras.tree.map_structure(lambda *arrays: np.stack(arrays), *batches)
+        key = tuple((array.shape[1:], array.dtype) for array in keras.tree.flatten(stacked))
+        if key not in functions:
+            signature = keras.tree.map_structure(
+                lambda array: tensorflow.TensorSpec((None, *array.shape[1:]), array.dtype), stacked
+            )
+            functions[key] = tensorflow.function(
+                run, input_signature=[signature, tensorflow.TensorSpec([None], "float32")]
+            )
+        return functions[key](stacked, np.asarray(rates, np.float32)).numpy().tolist()
+
+    return call
+
+
+def _steps_singly(model: Any) -> Callable[..., list[float]]:
+    def call(batches: Sequence[tuple[Any, Any]], rates: Sequence[float]) -> list[float]:
+        losses = []
+        for batch, rate in zip(batches, rates, strict=True):
+            model.optimizer.learning_rate = rate
+            model.reset_metrics()
+            losses.append(float(model.train_on_batch(*batch, return_dict=True)["loss"]))
+        return losses
+
+    return call
+
+
+_STEPS = {"tensorflow": _steps_tensorflow, "jax": _steps_singly, "torch": _steps_singly}
 _GRADIENT = {
     "tensorflow": _gradient_tensorflow,
     "jax": _gradient_jax,

@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from shared import backend
 from shared.console import console, progress
 from shared.errors import DataError
 
@@ -25,6 +26,8 @@ CHECKPOINT = "checkpoint.weights.h5"
 BEST = "best.weights.h5"
 METRICS = "metrics.csv"
 CURVE = "curve.png"
+_GROUP, _CALL = 32, 0.25
+"""Steps handed to the backend at once: so many at most, and as take so many seconds."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ def fit(
     best, stale = _best(rows)
     stopped = "patience" if schedule.patience and stale >= schedule.patience else "steps"
     losses: list[float] = []
+    train, size = backend.training_steps(model), 1
     with (
         progress("training", schedule.steps, unit="steps", done=step, quiet=quiet) as bar,
         _Prefetch(batches, step, schedule.steps) as prefetched,
@@ -109,16 +113,18 @@ def fit(
                 if share >= 1:
                     stopped = "minutes"
                     break
-            model.optimizer.learning_rate = schedule.rate(step, share)
-            logs = model.train_on_batch(*next(prefetched), return_dict=True)
-            model.reset_metrics()
-            losses.append(float(logs["loss"]))
-            step += 1
+            until = min(schedule.steps, step + schedule.log_every - step % schedule.log_every)
+            group = [next(prefetched) for _ in range(min(size, until - step))]
+            rates = [schedule.rate(step + i, share + i / schedule.steps) for i in range(len(group))]
+            called = time.monotonic()
+            losses += train(group, rates)
+            size = _group_size(len(group), time.monotonic() - called)
+            step += len(group)
             if step % schedule.log_every == 0 or step == schedule.steps:
                 row = {
                     "step": step,
                     "loss": float(np.mean(losses)),
-                    "learning_rate": float(schedule.rate(step - 1, share)),
+                    "learning_rate": rates[-1],
                     "seconds": time.monotonic() - started,
                 }
                 if not np.isfinite(row["loss"]):
@@ -146,6 +152,10 @@ def fit(
     if rows:
         _plot(rows, directory / CURVE)
     return Outcome(step, time.monotonic() - started, best, stopped)
+
+
+def _group_size(steps: int, seconds: float) -> int:
+    return max(1, min(_GROUP, int(_CALL * steps / max(seconds, 1e-6))))
 
 
 def _restore(model, directory: Path, resume: bool) -> tuple[int, list[dict[str, float]]]:

@@ -16,12 +16,13 @@ backend.setup(device="cpu", precision="float32")
 
 
 def pytest_collection_modifyitems(items):
-    """Leave out what JAX compiles for minutes; TensorFlow and PyTorch run all of it."""
-    if backend.name() != "jax" or os.environ.get("CONVSUITE_SLOW"):
+    """Leave out what takes many minutes, on JAX also what it compiles for minutes."""
+    if os.environ.get("CONVSUITE_SLOW"):
         return
-    skip = pytest.mark.skip(reason="compiles for minutes on JAX; CONVSUITE_SLOW=1 runs it")
+    skip = pytest.mark.skip(reason="takes minutes; CONVSUITE_SLOW=1 runs it")
+    markers = {"slow", "slow_on_jax"} if backend.name() == "jax" else {"slow"}
     for item in items:
-        if item.get_closest_marker("slow_on_jax"):
+        if any(mark.name in markers for mark in item.iter_markers()):
             item.add_marker(skip)
 
 

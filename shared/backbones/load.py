@@ -122,6 +122,11 @@ def load_file(
         WeightsError: Not readable, NaN, or does not fit; then both tables are shown.
     """
     layout = layout or _LAYOUTS.get(checkpoints.detect(path), "keras")
+    if layout == "torch" and spec.name == "mobilenet_v2":
+        raise WeightsError(
+            f"{path}: MobileNet v2 of torch and Caffe pads maps on all sides, so that its weights "
+            "mean something else here; load them into mobilenet_v2_torch."
+        )
     arrays = _by_layer(checkpoints.read(path))
     if layout == "torch":
         arrays = _in_keras_terms(arrays)
@@ -160,9 +165,15 @@ def import_weights(
 
     Raises:
         ConvsuiteError: Unknown network.
-        WeightsError: Not readable, does not fit, or the target exists.
+        WeightsError: Not readable, does not fit, the target exists, or weights of this name are
+            shipped.
     """
     entry = find_spec(name)
+    if out is None and (assets.weights_dir() / APP / f"{name}.keras").is_file():
+        raise WeightsError(
+            f"{name}: convsuite ships weights of this name, which would stand before these; "
+            "name another file with --out, and give it to the tools with --weights."
+        )
     target = Path(out) if out is not None else store.user_dir() / APP / f"{name}.keras"
     if target.exists():
         raise WeightsError(f"{target}: this file exists already; choose another with --out.")

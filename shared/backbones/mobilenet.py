@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from itertools import groupby
+from typing import Literal
 
 import lazy_loader as lazy
 
-from .blocks import classifier
+from .blocks import classifier, pad
 from .specs import Spec, Tap, vector_taps
 
 keras = lazy.load("keras")
@@ -82,7 +83,14 @@ def mobilenet_v1(x, classes, *, alpha: float = 1.0, dropout: float = 1e-3, epsil
     yield "probs", keras.layers.Activation("softmax", dtype="float32", name="probs")(x)
 
 
-def mobilenet_v2(x, classes, *, alpha: float = 1.0, epsilon: float = 1e-3):
+def mobilenet_v2(
+    x,
+    classes,
+    *,
+    alpha: float = 1.0,
+    epsilon: float = 1e-3,
+    padding: Literal["tf", "torch"] = "tf",
+):
     """Yield the taps of MobileNet v2: inverted residuals with linear bottlenecks.
 
     The blocks at stride 2, in front of stage 1, make up a stage 0.
@@ -92,9 +100,11 @@ def mobilenet_v2(x, classes, *, alpha: float = 1.0, epsilon: float = 1e-3):
         classes: Classes of the classifier.
         alpha: Factor on all widths; the last layer only grows with it.
         epsilon: Of the normalisations.
+        padding: At stride 2, of even sides: below and right (`tf`), or on all sides.
     """
     conv = keras.layers.Conv2D
-    x = conv(_eights(32 * alpha), 3, 2, "same", use_bias=False, name="Conv1")(x)
+    x, mode = _padded(x, 2, padding, "Conv1_pad")
+    x = conv(_eights(32 * alpha), 3, 2, mode, use_bias=False, name="Conv1")(x)
     x = _bn_relu6(x, "bn_Conv1", "Conv1_relu", epsilon)
     yield "stem", x
     number = 0
@@ -107,8 +117,9 @@ def mobilenet_v2(x, classes, *, alpha: float = 1.0, epsilon: float = 1e-3):
                 wide = expansion * x.shape[-1]
                 x = conv(wide, 1, use_bias=False, name=f"{name}_expand")(x)
                 x = _bn_relu6(x, f"{name}_expand_BN", f"{name}_expand_relu", epsilon)
+            x, mode = _padded(x, stride, padding, f"{name}_pad")
             x = keras.layers.DepthwiseConv2D(
-                3, stride, "same", use_bias=False, name=f"{name}_depthwise"
+                3, stride, mode, use_bias=False, name=f"{name}_depthwise"
             )(x)
             x = _bn_relu6(x, f"{name}_depthwise_BN", f"{name}_depthwise_relu", epsilon)
             filters = _eights(int(width * alpha))
@@ -127,6 +138,13 @@ def mobilenet_v2(x, classes, *, alpha: float = 1.0, epsilon: float = 1e-3):
 def _bn_relu6(x, norm: str, activation: str, epsilon: float):
     x = keras.layers.BatchNormalization(epsilon=epsilon, name=norm)(x)
     return keras.layers.ReLU(6.0, name=activation)(x)
+
+
+def _padded(x, stride: int, padding: str, name: str) -> tuple:
+    """Return the input of a 3x3 convolution and the padding that the layer is left with."""
+    if padding == "torch" and stride == 2:
+        return pad(x, 1, name), "valid"
+    return x, "same"
 
 
 def _eights(width: float) -> int:
@@ -163,6 +181,19 @@ def _taps(blocks, channel: int) -> Iterator[Tap]:
         yield Tap(f"stage{stage}", 2 ** (stage + 1), block[channel])
 
 
+_V2_FACTS = {
+    "build": mobilenet_v2,
+    "paper": "Sandler et al. 2018, arXiv:1801.04381",
+    "table": "table 2",
+    "size": 224,
+    "parameters": 3_504_872,
+    "statistics": 34_112,
+    "gmacs": 0.301,
+    "body": "head",
+    "taps": (*_taps(_v2_blocks(), 1), Tap("head", 32, 1280), *vector_taps(1280)),
+    "minimum": 1,
+}
+
 SPECS = (
     Spec(
         name="mobilenet_v1",
@@ -180,19 +211,13 @@ SPECS = (
         twin="MobileNet",
         note="ReLU6 instead of the paper's ReLU, as in the authors' own code and files.",
     ),
+    Spec(name="mobilenet_v2", preprocessing="tf", twin="MobileNetV2", **_V2_FACTS),
     Spec(
-        name="mobilenet_v2",
-        build=mobilenet_v2,
-        paper="Sandler et al. 2018, arXiv:1801.04381",
-        table="table 2",
-        size=224,
-        preprocessing="tf",
-        parameters=3_504_872,
-        statistics=34_112,
-        gmacs=0.301,
-        body="head",
-        taps=(*_taps(_v2_blocks(), 1), Tap("head", 32, 1280), *vector_taps(1280)),
-        minimum=1,
-        twin="MobileNetV2",
+        name="mobilenet_v2_torch",
+        variant={"epsilon": 1e-5, "padding": "torch"},
+        preprocessing="torch",
+        note="As in torchvision, whose files it takes: pads on all sides where the authors' code "
+        "and Keras pad below and right, and has another epsilon.",
+        **_V2_FACTS,
     ),
 )

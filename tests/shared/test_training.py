@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from shared import training
+from shared import backend, training
 from shared.errors import DataError
 
 
@@ -76,7 +76,7 @@ from shared import backend
 backend.setup("cpu", "float32")
 sys.path.insert(0, {tests!r})
 import test_training as t
-from shared import training
+from shared import backend, training
 model = t.network()
 schedule = training.Schedule(1200, log_every=10)
 training.fit(model, t.batches, schedule, Path(sys.argv[1]), resume=True)
@@ -161,3 +161,37 @@ def test_nan_loss_is_reported_and_not_saved(tmp_path):
     model.load_weights(tmp_path / training.CHECKPOINT)
     assert np.isfinite(weights(model)).all()
     assert int(model.optimizer.iterations) == 20
+
+
+@pytest.mark.backends
+def test_steps_in_groups_equal_single_steps():
+    def learner():
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential(
+            [
+                keras.Input((4,)),
+                keras.layers.Dense(8),
+                keras.layers.BatchNormalization(),
+                keras.layers.Dropout(0.5, seed=3),
+                keras.layers.Dense(1),
+            ]
+        )
+        model.compile(keras.optimizers.SGD(momentum=0.9), "mse", jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    rates = [1e-2 * (step + 1) for step in range(9)]
+    single, grouped = learner(), learner()
+    expected = []
+    for step, rate in enumerate(rates):
+        single.optimizer.learning_rate = rate
+        expected.append(single.train_on_batch(*batches(step)))
+    train = backend.training_steps(grouped)
+    losses = [
+        loss
+        for start, end in ((0, 1), (1, 6), (6, 9))
+        for loss in train([batches(step) for step in range(start, end)], rates[start:end])
+    ]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    np.testing.assert_allclose(weights(grouped), weights(single), rtol=1e-5, atol=1e-7)
+    assert int(grouped.optimizer.iterations) == 9

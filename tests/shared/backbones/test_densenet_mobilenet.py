@@ -3,74 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from comparing import copy_by_name, difference, logits, pictures, randomise, run, structure, twin
 from keras import ops
 
 from shared import backbones
 from shared.backbones.macs import abstract, layer_table
-
-SMALL = {
-    "densenet121": {"repeats": (2, 2), "growth": 8, "stem": (7, 16)},
-    "densenet40_k12": {"repeats": (2, 2, 2)},
-    "densenet_bc100_k12": {"repeats": (2, 2, 2)},
-    "mobilenet_v1": {"alpha": 0.25, "dropout": 0},
-    "mobilenet_v2": {"alpha": 0.35},
-}
-
-
-def randomise(model, rng):
-    """Give a model weights and statistics as after training, at which activations stay sane."""
-    for layer in model.layers:
-        values = []
-        for weight in layer.weights:
-            shape = tuple(weight.shape)
-            if weight.name in ("gamma", "moving_variance"):
-                values.append(rng.uniform(0.5, 1.5, shape))
-            elif len(shape) > 1:
-                inputs = shape[:2] if type(layer).__name__ == "DepthwiseConv2D" else shape[:-1]
-                values.append(rng.normal(0, np.prod(inputs) ** -0.5, shape))
-            else:
-                values.append(rng.normal(0, 0.1, shape))
-        if values:
-            layer.set_weights(values)
-
-
-def copy_by_name(source, target):
-    names = [layer.name for layer in target.layers if layer.weights]
-    assert names == [layer.name for layer in source.layers if layer.weights]
-    for name in names:
-        target.get_layer(name).set_weights(source.get_layer(name).get_weights())
-
-
-def run(model, inputs):
-    if keras.backend.backend() == "jax":  # slow one layer at a time
-        return model.predict_on_batch(inputs)
-    return ops.convert_to_numpy(model(inputs, training=False))
-
-
-def difference(found, expected):
-    return np.abs(found - expected).max() / np.abs(expected).max()
-
-
-def pictures(rng, side, count=2):
-    return rng.uniform(-1, 1, (count, side, side, 3)).astype("float32")
-
-
-def logits(name, side, **variant):
-    return backbones.create(name, 10, (side, side, 3), features=["logits"], **variant)
-
-
-def twin(name, side, **variant):
-    build = getattr(keras.applications, backbones.spec(name).twin)
-    options = {"weights": None, "classes": 10, "classifier_activation": None}
-    return build(input_shape=(side, side, 3), **options, **variant)
-
-
-def structure(model):
-    return [
-        (layer.name, type(layer).__name__, [w.shape for w in layer.weights], layer.output.shape)
-        for layer in model.layers
-        if layer.weights
-    ]
 
 
 @pytest.mark.parametrize(
@@ -157,22 +94,3 @@ def test_every_layer_of_a_dense_block_reads_all_maps_before_it():
     rows = {row.name: row for row in layer_table(model)}
     assert rows["pool2_conv"].shape == (32, 32, 52)
     assert rows["pool2_pool"].shape == (16, 16, 52)
-
-
-@pytest.mark.slow_on_jax
-@pytest.mark.backends
-@pytest.mark.parametrize("name", SMALL)
-def test_a_training_step_lowers_the_loss(name, rng, tmp_path):
-    keras.utils.set_random_seed(0)
-    model = backbones.create(name, 5, (64, 64, 3), **SMALL[name])
-    x, y = pictures(rng, 64, count=8), np.arange(8) % 5
-    # Without compiling, which takes longer than the steps, but for JAX.
-    options = {"run_eagerly": keras.backend.backend() != "jax"}
-    model.compile(keras.optimizers.SGD(1e-4), "sparse_categorical_crossentropy", **options)
-    first, *_, last = (float(model.train_on_batch(x, y)) for _ in range(3))
-    assert last < first
-    probabilities = run(model, x)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-    model.save(tmp_path / "net.keras")
-    loaded = keras.saving.load_model(tmp_path / "net.keras")
-    np.testing.assert_array_equal(run(loaded, x), probabilities)

@@ -3,33 +3,13 @@
 import keras
 import numpy as np
 import pytest
+from comparing import difference, logits, pictures, randomise, run, twin
 from keras import ops
 from keras.src.applications.nasnet import NASNet
 
 from shared import backbones
 from shared.backbones.inception import inception
 from shared.backbones.macs import abstract, layer_table
-
-
-def randomise(model, rng):
-    """Give a model weights as after training, statistics included, that keep activations sane.
-
-    Variances of about 0.04 make the epsilon of a normalisation (1e-3) matter.
-    """
-    for layer in model.layers:
-        values = []
-        for weight in layer.weights:
-            shape, name = tuple(weight.shape), weight.name
-            if name in ("gamma", "moving_variance"):
-                values.append(rng.uniform(0.5, 1.5, shape) * (0.04 if "moving" in name else 1))
-            elif len(shape) == 1:
-                values.append(rng.normal(0, 0.1 if name == "beta" else 0.02, shape))
-            elif "depthwise" in name:
-                values.append(rng.normal(0, 1 / 3, shape))
-            else:
-                values.append(rng.normal(0, 0.2 * np.sqrt(2 / np.prod(shape[:-1])), shape))
-        if values:
-            layer.set_weights(values)
 
 
 def carry_over(source, target):
@@ -57,37 +37,7 @@ def in_order(model):
     ]
 
 
-def run(model, batch):
-    """Return the first output."""
-    output = model(batch, training=False)
-    return ops.convert_to_numpy(output[0] if isinstance(output, list) else output)
-
-
-def difference(a, b):
-    assert a.shape == b.shape
-    return np.abs(a - b).max() / np.abs(b).max()
-
-
-def picture(rng, side):
-    return rng.uniform(-1, 1, (1, side, side, 3)).astype("float32")
-
-
-def logits(name, side, **variant):
-    features = ["logits"]
-    return backbones.create(
-        name, classes=10, input_shape=(side, side, 3), features=features, **variant
-    )
-
-
-def options(side):
-    return {
-        "weights": None,
-        "classes": 10,
-        "input_shape": (side, side, 3),
-        "classifier_activation": None,
-    }
-
-
+VARIANCE = 0.04  # makes the epsilon of normalisations, 1e-3, matter
 # Network, side (the smallest, but for Xception one with an even map), and layers of Keras' twin
 # that have a number instead of a name.
 TWINS = [("inception_v3", 75, 188), ("inception_resnet_v2", 75, 406), ("xception", 75, 8)]
@@ -97,18 +47,17 @@ TWINS = [("inception_v3", 75, 188), ("inception_resnet_v2", 75, 406), ("xception
 def twins(request):
     """A network, its twin of `keras.applications` with random weights, and how many came over."""
     name, side, unnamed = request.param
-    twin = getattr(keras.applications, backbones.spec(name).twin)(**options(side))
-    randomise(twin, np.random.default_rng(0))
+    theirs = randomise(twin(name, side), np.random.default_rng(0), VARIANCE)
     ours = logits(name, side)
     # Layers without a name come over in their order.
-    assert carry_over(twin, ours) == unnamed
-    return ours, twin, side
+    assert carry_over(theirs, ours) == unnamed
+    return ours, theirs, side
 
 
 def test_networks_equal_their_twin_in_keras(twins, rng):
     ours, twin, side = twins
     assert in_order(ours) == in_order(twin)
-    batch = picture(rng, side)
+    batch = pictures(rng, side, 1)
     theirs = run(twin, batch)
     assert np.abs(theirs).max() > 0.1
     assert difference(run(ours, batch), theirs) < 1e-4
@@ -116,7 +65,7 @@ def test_networks_equal_their_twin_in_keras(twins, rng):
 
 def test_another_epsilon_breaks_the_equality(twins, rng):
     ours, twin, side = twins
-    batch = picture(rng, side)
+    batch = pictures(rng, side, 1)
     layers = [layer for layer in ours.layers if hasattr(layer, "epsilon")]
     assert layers
     for layer in layers:
@@ -148,11 +97,11 @@ def symmetric_pool(monkeypatch):
 def test_symmetric_padding_breaks_xception_where_a_map_is_even(monkeypatch, rng):
     small = {"middle": 1, "width": 0.125}
     right = logits("xception", 75, **small)
-    randomise(right, rng)
+    randomise(right, rng, VARIANCE)
     symmetric_pool(monkeypatch)
     wrong = logits("xception", 75, **small)
     carry_over(right, wrong)
-    batch = picture(rng, 75)
+    batch = pictures(rng, 75, 1)
     assert difference(run(wrong, batch), run(right, batch)) > 1e-2
 
 
@@ -164,13 +113,16 @@ def test_nasnet_of_open_size_equals_its_twin_of_fixed_size_in_keras(side, skip, 
         stem_block_filters=8,
         skip_reduction=skip,
         filter_multiplier=2,
-        **options(side),
+        weights=None,
+        classes=10,
+        input_shape=(side, side, 3),
+        classifier_activation=None,
     )
-    randomise(twin, rng)
+    randomise(twin, rng, VARIANCE)
     ours = logits("nasnet_mobile", None, repeats=repeats, filters=192, stem=8, skip=skip)
     assert carry_over(twin, ours) == 0
     assert in_order(ours) == in_order(twin)
-    batch = picture(rng, side)
+    batch = pictures(rng, side, 1)
     theirs = run(twin, batch)
     assert np.abs(theirs).max() > 0.1
     assert difference(run(ours, batch), theirs) < 1e-4
@@ -187,7 +139,7 @@ def test_symmetric_padding_breaks_nasnet(monkeypatch, rng):
         return backbones.create("nasnet_mobile", input_shape=shape, features=["stage1"], **small)
 
     right = create()
-    randomise(right, rng)
+    randomise(right, rng, VARIANCE)
     separable = keras.layers.SeparableConv2D
 
     def symmetric(channels, kernel, stride, padding, **named):
@@ -199,7 +151,7 @@ def test_symmetric_padding_breaks_nasnet(monkeypatch, rng):
     monkeypatch.setattr(keras.layers, "SeparableConv2D", symmetric)
     wrong = create()
     carry_over(right, wrong)
-    batch = picture(rng, 45)
+    batch = pictures(rng, 45, 1)
     assert difference(run(wrong, batch), run(right, batch)) > 1e-2
 
 
@@ -287,9 +239,9 @@ def test_bn_inception_pools_and_pads_as_the_caffe_model(rng):
     model = backbones.create(
         "bn_inception_caffe", input_shape=(64, 64, 3), features=["inception_3a", "inception_3c"]
     )
-    randomise(model, rng)
+    randomise(model, rng, VARIANCE)
     net = Torch(model)
-    batch = picture(rng, 64)
+    batch = pictures(rng, 64, 1)
 
     def conv(x, name, **options):
         return net.conv(x, name, epsilon=1e-5, **options)
@@ -337,7 +289,7 @@ def test_inception_v4_forks_and_averages_as_the_torch_port(rng):
     table = tail_of("inception_v4", "mixed_7d")
     _, output = next(inception(inputs, 10, table=table, width=0.125))
     model = keras.Model(inputs, output)
-    randomise(model, rng)
+    randomise(model, rng, VARIANCE)
     net = Torch(model)
     batch = rng.normal(size=(1, 6, 6, 16)).astype("float32")
     x = net.from_picture(batch)
@@ -376,9 +328,9 @@ def test_facenet_ends_in_a_linear_block_and_a_unit_vector(rng):
         repeats=(0, 0, 2),
         width=0.125,
     )
-    randomise(model, rng)
+    randomise(model, rng, VARIANCE)
     net = Torch(model)
-    outputs = model.predict_on_batch(picture(rng, 75))
+    outputs = model.predict_on_batch(pictures(rng, 75, 1))
     x = net.from_picture(outputs[0])
 
     def block(x, name, scale):
@@ -401,48 +353,3 @@ def test_facenet_ends_in_a_linear_block_and_a_unit_vector(rng):
     )
     assert outputs[3].shape == (1, 24)
     assert difference(outputs[3], net.functional.normalize(vector, dim=1).numpy()) < 1e-4
-
-
-SMALL = {
-    "bn_inception": {
-        "table": (
-            ("conv1_1", (8, 3, 2, "valid")),
-            ("mixed0", dict(backbones.spec("inception_v3").variant["table"])["mixed0"]),
-            ("inception_5b", [[(16, 3, 2, "valid")], ["max/2V"]]),
-        ),
-        "width": 0.125,
-    },
-    "inception_resnet_v2": {"repeats": (1, 0, 1), "width": 0.0625, "head": 256},
-    "xception": {"middle": 1, "width": 0.0625},
-    "nasnet_mobile": {"repeats": 1, "filters": 96, "stem": 4},
-}
-# Compiling a step of all layers takes long: the upper part is that of the lower again.
-CUT = {
-    "bn_inception": "inception_5b",
-    "inception_resnet_v2": "stage3.entry",
-    "xception": "stage2",
-    "nasnet_mobile": "stage2.block1",
-}
-
-
-@pytest.mark.slow_on_jax
-@pytest.mark.backends
-@pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("name", SMALL)
-def test_small_members_classify_and_learn(name, rng):
-    side = backbones.spec(name).minimum if "resnet" in name else 32
-    shape = (side, side, 3)
-    batch = rng.uniform(-1, 1, (6, *shape)).astype("float32")
-    whole = backbones.create(name, classes=3, input_shape=shape, **SMALL[name])
-    probabilities = whole.predict_on_batch(batch[:1])
-    assert probabilities.shape == (1, 3)
-    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
-
-    part = backbones.create(name, input_shape=shape, features=[CUT[name]], **SMALL[name])
-    x = keras.layers.GlobalAveragePooling2D()(part.outputs[0])
-    model = keras.Model(part.inputs, keras.layers.Dense(3, activation="softmax")(x))
-    model.compile(keras.optimizers.SGD(0.05), "sparse_categorical_crossentropy")
-    labels = np.arange(6) % 3
-    losses = [float(model.train_on_batch(batch, labels)) for _ in range(6)]
-    assert np.isfinite(losses).all()
-    assert losses[-1] < losses[0]

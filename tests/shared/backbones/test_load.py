@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from comparing import randomise as randomise_by
 
 from shared import backbones, checkpoints
 from shared import weights as store
@@ -11,19 +12,7 @@ from shared.errors import ConvsuiteError, WeightsError
 
 
 def randomise(model):
-    """Give every variable random numbers at which signals neither die nor explode."""
-    random = np.random.default_rng(0)
-    for variable in model.weights:
-        shape = tuple(variable.shape)
-        if len(shape) > 1:
-            fan_in = np.prod(shape[:-1]) if "depthwise" not in variable.path else 9
-            value = random.normal(0, np.sqrt(2 / fan_in), shape)
-        elif "var" in variable.name or "gamma" in variable.name:
-            value = random.uniform(0.5, 1.5, shape)
-        else:
-            value = random.normal(0, 0.1, shape)
-        variable.assign(value.astype(np.float32))
-    return model
+    return randomise_by(model, np.random.default_rng(0))
 
 
 def run(model, batch):
@@ -190,6 +179,8 @@ def resnet18_in_torch(torch):
     return model.eval(), forward
 
 
+@pytest.mark.slow_on_jax
+@pytest.mark.backends
 def test_a_residual_network_of_torchvision_by_name(tmp_path, batch):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
@@ -201,6 +192,65 @@ def test_a_residual_network_of_torchvision_by_name(tmp_path, batch):
     with torch.no_grad():
         expected = forward(torch.tensor(batch.transpose(0, 3, 1, 2).copy())).softmax(1).numpy()
     np.testing.assert_allclose(run(ours, batch), expected, rtol=1e-4, atol=1e-6)
+
+
+def mobilenet_v2_in_torch(torch):
+    nn = torch.nn
+
+    def unit(before, after, kernel, stride=1, groups=1, last=nn.ReLU6):
+        conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(after), last())
+
+    class Residual(nn.Module):
+        def __init__(self, before, after, stride, expansion):
+            super().__init__()
+            wide = before * expansion
+            expand = [unit(before, wide, 1)] if expansion > 1 else []
+            project = unit(wide, after, 1, last=nn.Identity)
+            self.conv = nn.Sequential(*expand, unit(wide, wide, 3, stride, wide), *project)
+            self.adds = stride == 1 and before == after
+
+        def forward(self, x):
+            return x + self.conv(x) if self.adds else self.conv(x)
+
+    layers, before = [unit(3, 32, 3, 2)], 32
+    for expansion, after, repeats, stride in (
+        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ):  # fmt: skip
+        for i in range(repeats):
+            layers.append(Residual(before, after, stride if i == 0 else 1, expansion))
+            before = after
+    model = nn.Module()
+    model.features = nn.Sequential(*layers, unit(320, 1280, 1))
+    model.classifier = nn.Sequential(nn.Dropout(), nn.Linear(1280, 10))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.2, 0.6)
+    model.eval()
+    return model, lambda x: model.classifier(model.features(x).mean((2, 3)))
+
+
+@pytest.mark.slow_on_jax
+@pytest.mark.backends
+def test_mobilenet_v2_of_torchvision_has_a_network_of_its_own(tmp_path, batch):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model, forward = mobilenet_v2_in_torch(torch)
+    torch.save(model.state_dict(), tmp_path / "a.pth")
+    with torch.no_grad():
+        expected = forward(torch.tensor(batch.transpose(0, 3, 1, 2).copy())).softmax(1).numpy()
+    options = {"classes": 10, "input_shape": (32, 32, 3)}
+    ours = backbones.create("mobilenet_v2_torch", weights=tmp_path / "a.pth", **options)
+    np.testing.assert_allclose(run(ours, batch), expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(WeightsError, match="mobilenet_v2_torch"):
+        backbones.create("mobilenet_v2", weights=tmp_path / "a.pth", **options)
+    other = backbones.create("mobilenet_v2", **options)
+    for layer in ours.layers:
+        if layer.weights:
+            other.get_layer(layer.name).set_weights(layer.get_weights())
+    assert np.abs(run(other, batch) - expected).max() > 1e-3
 
 
 def in_torch_layout(value):
@@ -320,6 +370,12 @@ def test_import_writes_a_network_with_a_card(tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(WeightsError, match="checksum"):
         backbones.create("lenet5_modern", classes=4, weights=path)
+
+
+def test_a_shipped_name_is_not_imported_over(tmp_path):
+    np.savez(tmp_path / "foreign.npz", **values(backbones.create("lenet5_modern")))
+    with pytest.raises(WeightsError, match="ships weights of this name"):
+        load.import_weights(tmp_path / "foreign.npz", "lenet5_modern")
 
 
 def test_the_fingerprint_tells_networks_apart():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from comparing import copy_by_name, difference, logits, pictures, randomise, run, structure, twin
 from keras import ops
 
 from shared import backbones
@@ -11,71 +12,6 @@ from shared.backbones.resnet import gated
 from shared.errors import ConvsuiteError
 
 TWINS = [f"resnet{depth}{flavour}" for flavour in ("_keras", "v2") for depth in (50, 101, 152)]
-SMALL = {
-    "plain20": {"repeats": (1, 1, 1)},
-    "resnet20": {"repeats": (1, 1, 1), "stochastic_depth": 0.999},
-    "resnet18": {"repeats": (1, 1), "channels": (8, 16)},
-    "resnet50": {"repeats": (1, 1), "channels": (32, 64), "inner": (8, 16)},
-    "resnet50v2": {"repeats": (2, 1)},
-    "resnext29_8x64d": {"repeats": (1, 1), "groups": 4, "width": 2},
-    "wrn-16-4": {"repeat": 1, "widen": 1},
-}
-
-
-def randomise(model, rng):
-    """Give a model weights and statistics as after training, at which activations stay sane."""
-    for layer in model.layers:
-        values = []
-        for weight in layer.weights:
-            shape = tuple(weight.shape)
-            if weight.name in ("gamma", "moving_variance"):
-                values.append(rng.uniform(0.5, 1.5, shape))
-            elif len(shape) > 1:
-                values.append(rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape))
-            elif weight.name != "seed_generator_state":
-                values.append(rng.normal(0, 0.1, shape))
-        if values and layer.name[-9:] != "_survival":
-            layer.set_weights(values)
-
-
-def copy_by_name(source, target):
-    names = [layer.name for layer in target.layers if layer.weights]
-    assert names == [layer.name for layer in source.layers if layer.weights]
-    for name in names:
-        target.get_layer(name).set_weights(source.get_layer(name).get_weights())
-
-
-def run(model, inputs):
-    if keras.backend.backend() == "jax":  # slow one layer at a time
-        return model.predict_on_batch(inputs)
-    return ops.convert_to_numpy(model(inputs, training=False))
-
-
-def difference(found, expected):
-    return np.abs(found - expected).max() / np.abs(expected).max()
-
-
-def pictures(rng, side, channels=3, count=2):
-    return rng.uniform(-1, 1, (count, side, side, channels)).astype("float32")
-
-
-def logits(name, side, **variant):
-    shape = (side, side, backbones.spec(name).channels)
-    return backbones.create(name, 10, shape, features=["logits"], **variant)
-
-
-def twin(name, side=32):
-    build = getattr(keras.applications, backbones.spec(name).twin)
-    options = {"weights": None, "classes": 10, "classifier_activation": None}
-    return build(input_shape=(side, side, 3), **options)
-
-
-def structure(model):
-    return [
-        (layer.name, type(layer).__name__, [w.shape for w in layer.weights], layer.output.shape)
-        for layer in model.layers
-        if layer.weights
-    ]
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -85,7 +21,7 @@ def test_layers_are_those_of_keras(name):
 
 @pytest.mark.parametrize("name", ["resnet50_keras", "resnet50v2"])
 def test_outputs_are_those_of_keras(name, rng):
-    theirs, ours = twin(name), logits(name, 32)
+    theirs, ours = twin(name, 32), logits(name, 32)
     randomise(theirs, rng)
     copy_by_name(theirs, ours)
     x = pictures(rng, 32)
@@ -216,7 +152,7 @@ def test_gates_remove_residual_blocks_picture_by_picture(rng):
     model = gated("resnet32_narrow", repeats=(2, 2, 2))
     copy_by_name(net, model)
     assert model.input_shape == [(None, 16, 16, 1), (None, 6)]
-    x = pictures(rng, 16, 1)
+    x = pictures(rng, 16, channels=1)
     gates = np.ones((2, 6), "float32")
     intact = run(net, x)
     np.testing.assert_array_equal(run(model, [x, gates]), intact)
@@ -238,7 +174,7 @@ def test_gates_replace_plain_convolutions_by_the_identity(gate, rng):
     model = gated("plain32_narrow", repeats=(1, 1, 1))
     copy_by_name(net, model)
     assert model.input_shape[1] == (None, 6)
-    x, gates = pictures(rng, 16, 1), np.ones((2, 6), "float32")
+    x, gates = pictures(rng, 16, channels=1), np.ones((2, 6), "float32")
     intact = run(net, x)
     np.testing.assert_array_equal(run(model, [x, gates]), intact)
     gates[:, gate] = 0
@@ -257,22 +193,3 @@ def test_gates_replace_plain_convolutions_by_the_identity(gate, rng):
 def test_only_networks_of_blocks_have_gates():
     with pytest.raises(ConvsuiteError, match="no blocks to switch off"):
         gated("wrn-16-4")
-
-
-@pytest.mark.slow_on_jax
-@pytest.mark.backends
-@pytest.mark.parametrize("name", SMALL)
-def test_a_training_step_lowers_the_loss(name, rng, tmp_path):
-    keras.utils.set_random_seed(0)
-    model = backbones.create(name, 5, (32, 32, 3), **SMALL[name])
-    x, y = pictures(rng, 32, count=8), np.arange(8) % 5
-    # Without compiling, which takes longer than the steps, but for JAX.
-    options = {"run_eagerly": keras.backend.backend() != "jax"}
-    model.compile(keras.optimizers.SGD(0.002), "sparse_categorical_crossentropy", **options)
-    first, *_, last = (float(model.train_on_batch(x, y)) for _ in range(3))
-    assert last < first
-    probabilities = run(model, x)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-    model.save(tmp_path / "net.keras")
-    loaded = keras.saving.load_model(tmp_path / "net.keras")
-    np.testing.assert_array_equal(run(loaded, x), probabilities)
