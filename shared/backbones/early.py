@@ -173,6 +173,7 @@ _ENDS = (Tap("logits", 0, 10), Tap("outputs", 0, 10))
 _COMMON = {"channels": 1, "classes": 10, "crop": 1.0}
 _LENET5 = {
     **_COMMON,
+    "crop": 32 / 28,  # the paper puts its digits into the middle of a larger field
     "preprocessing": "lecun",
     "build": lenet5,
     "paper": "LeCun, Bottou, Bengio and Haffner 1998, Proceedings of the IEEE 86(11)",

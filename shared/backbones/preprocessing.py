@@ -40,7 +40,7 @@ def preprocess(
     """Turn a picture into the input of a network.
 
     The shorter side is resized (by area where it shrinks) to `size / spec.crop`, the middle is cut
-    out, and its values are shifted and scaled as the network was trained.
+    out or framed in black, and its values are shifted and scaled as the network was trained.
 
     Args:
         image: `(height, width, 3)`, or grey `(height, width)` or `(height, width, 1)`; float of
@@ -153,5 +153,7 @@ def _resized(picture: np.ndarray, shorter: int) -> np.ndarray:
 
 
 def _middle(picture: np.ndarray, size: int) -> np.ndarray:
-    y, x = ((length - size) // 2 for length in picture.shape[:2])
-    return picture[y : y + size, x : x + size]
+    y, x = (max(0, length - size) // 2 for length in picture.shape[:2])
+    picture = picture[y : y + size, x : x + size]
+    missing = [(size - length, (size - length) // 2) for length in picture.shape[:2]]
+    return np.pad(picture, (*((before, total - before) for total, before in missing), (0, 0)))

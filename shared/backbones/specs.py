@@ -51,7 +51,7 @@ class Spec:
         taps: All taps, from the input to the output. `probs` stands last where there is one.
         minimum: Smallest side of the input at which every map in front of `body` exists.
         fixed_size: The classifier needs inputs of `size`, since it flattens a map.
-        crop: Part of the shorter side that `classify` sees.
+        crop: Part of the shorter side that `classify` sees; above 1, with black around it.
         twin: Class of `keras.applications` with the same layers; empty where there is none.
         note: Where paper and common implementations differ, and which one this is.
     """

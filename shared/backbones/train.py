@@ -416,15 +416,13 @@ def digit_inputs(images: np.ndarray, entry: Spec, moments: dict[str, Any]) -> np
 
     Args:
         images: `(n, 28, 28)` uint8, white on black.
-        entry: The network. Where its input is larger than 28x28, background is added around it.
+        entry: The network.
         moments: `mean` and `std` for networks of the kind `unit`.
 
     Returns:
         float32 `(n, size, size, 1)`.
     """
-    border = max(0, entry.size - images.shape[1]) // 2
-    around = np.pad(images, ((0, 0), (border, border), (border, border)))
-    return np.stack([preprocess(image, entry, **moments) for image in around])
+    return np.stack([preprocess(image, entry, **moments) for image in images])
 
 
 def picture_inputs(images: np.ndarray, entry: Spec, moments: dict[str, Any]) -> np.ndarray:

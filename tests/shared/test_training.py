@@ -78,7 +78,7 @@ sys.path.insert(0, {tests!r})
 import test_training as t
 from shared import backend, training
 model = t.network()
-schedule = training.Schedule(1200, log_every=10)
+schedule = training.Schedule(1200, log_every=40)
 training.fit(model, t.batches, schedule, Path(sys.argv[1]), resume=True)
 model.save_weights(sys.argv[2])
 """
@@ -102,7 +102,7 @@ def test_killed_at_any_moment_and_resumed(tmp_path):
     assert 0 < steps[-1] < 1200, "the run ended before it could be killed"
     assert start("killed").wait() == 0
     whole = network()
-    training.fit(whole, batches, training.Schedule(1200, log_every=10), tmp_path / "whole")
+    training.fit(whole, batches, training.Schedule(1200, log_every=40), tmp_path / "whole")
     resumed = network()
     resumed.load_weights(tmp_path / "killed.weights.h5")
     np.testing.assert_array_equal(weights(resumed), weights(whole))
