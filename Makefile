@@ -47,10 +47,17 @@ test-backends: $(VENV_BACKENDS)/.complete
 bench: setup
 	$(VENV)/bin/convsuite enhance bench speed
 	$(VENV)/bin/convsuite enhance bench flicker
+	$(VENV)/bin/convsuite backbones bench twins
+	$(VENV)/bin/convsuite backbones bench taps
+	$(VENV)/bin/convsuite backbones bench grouped
 
 train-all: setup
 	$(VENV)/bin/convsuite enhance train-looks
-	$(VENV)/bin/convsuite backbones train shipped --digits "$$CONVSUITE_DATA/digits" -o data/weights/backbones
+	$(VENV)/bin/convsuite backbones train shipped --digits "$$CONVSUITE_DATA/digits" \
+		--pictures "$$CONVSUITE_DATA/cifar/cifar10_train_10k.zip" \
+		--test "$$CONVSUITE_DATA/cifar/cifar10_test_2k.zip" \
+		--licence "CIFAR-10 (Krizhevsky 2009), research use; non-commercial" \
+		-o data/weights/backbones
 
 clean:
 	rm -rf $(VENV) $(VENV_BACKENDS) build dist out/demo *.egg-info
@@ -67,6 +74,8 @@ $(VENV_BACKENDS)/.complete: pyproject.toml constraints.txt
 	@$(call create_venv,$(VENV_BACKENDS))
 	@echo "installing packages into $(VENV_BACKENDS): some minutes"
 	@$(VENV_BACKENDS)/bin/python $(PIP_INSTALL) jax torch $$($(VENV_BACKENDS)/bin/python -c '$(LIST_REQUIREMENTS)')
+	@# The octrees of another program, to compare with; what it wants beside torch, we do not use.
+	@$(VENV_BACKENDS)/bin/python $(PIP_INSTALL) --no-deps ocnn
 	@$(VENV_BACKENDS)/bin/python $(PIP_INSTALL) --no-deps --editable .
 	@touch $@
 

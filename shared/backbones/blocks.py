@@ -3,6 +3,7 @@
 import lazy_loader as lazy
 
 keras = lazy.load("keras")
+layers = lazy.load("shared.layers")
 
 
 def pad(x, size: int, name: str):
@@ -41,9 +42,9 @@ def conv_bn(
     """
     if isinstance(padding, int):
         x, padding = pad(x, padding, f"{name}_pad"), "valid"
-    x = keras.layers.Conv2D(
-        channels, kernel, stride, padding, groups=groups, use_bias=bias, name=f"{name}_conv"
-    )(x)
+    x = _conv(channels, kernel, stride, padding, groups=groups, use_bias=bias, name=f"{name}_conv")(
+        x
+    )
     x = keras.layers.BatchNormalization(epsilon=epsilon, scale=scale, name=f"{name}_bn")(x)
     return keras.layers.Activation(activation, name=f"{name}_relu")(x) if activation else x
 
@@ -67,9 +68,14 @@ def conv_relu(
     """Convolution with bias and ReLU in one layer called NAME; arguments as in `conv_bn`."""
     if isinstance(padding, int):
         x, padding = pad(x, padding, f"{name}_pad"), "valid"
-    return keras.layers.Conv2D(
-        channels, kernel, stride, padding, groups=groups, activation="relu", name=name
-    )(x)
+    return _conv(channels, kernel, stride, padding, groups=groups, activation="relu", name=name)(x)
+
+
+def _conv(*shape, groups: int, **options):
+    """Return a convolution, of Keras' own class where there is one group."""
+    if groups == 1:
+        return keras.layers.Conv2D(*shape, **options)
+    return layers.GroupedConv2D(*shape, groups=groups, **options)
 
 
 def classifier(x, classes: int, *, name: str = "predictions", dropout: float = 0.0):

@@ -11,6 +11,7 @@ import numpy as np
 
 from shared import backend, images
 from shared.console import to_json
+from shared.folders import Job
 
 from .labels import decode, load_labels
 from .preprocessing import preprocess
@@ -119,13 +120,22 @@ class PictureWork:
             np.savez(part, **found)
         else:
             top = [{"label": label, "probability": share} for label, share in found]
-            part.write_text(to_json({"picture": source, "top": top}) + "\n", encoding="utf-8")
+            part.write_text(
+                to_json({"picture": os.path.abspath(source), "top": top}) + "\n", encoding="utf-8"
+            )
         os.replace(part, path)
 
 
-def collected(results: Sequence[Path]) -> list[dict[str, Any]]:
-    """Read the predictions that `PictureWork` wrote; files that are not there are left out."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in results if path.is_file()]
+def collected(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Read the predictions that `PictureWork` wrote; files that are not there are left out.
+
+    Pictures are called as in the jobs: a file may come from a run that named them otherwise.
+    """
+    return [
+        {**json.loads(job.target.read_text(encoding="utf-8")), "picture": str(job.source)}
+        for job in jobs
+        if job.target.is_file()
+    ]
 
 
 class LabelDrawer:
@@ -140,7 +150,7 @@ class LabelDrawer:
         self._classifier = classifier
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Return a copy of RGB pixels with the names and their bars in the lower left corner."""
+        """Return a copy of RGB pixels with the names and their bars in the lower left."""
         return self._drawn(pixels, self._classifier.probabilities(images.to_float(pixels)))
 
     def stream(self, fps: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -164,7 +174,7 @@ class LabelDrawer:
 
 
 def draw_labels(pixels: np.ndarray, names: Sequence[tuple[str, float]]) -> np.ndarray:
-    """Draw names with bars of their probabilities over the lower left corner of a picture.
+    """Draw names with bars of their probabilities over the lower left of a picture.
 
     Args:
         pixels: `(height, width, 3)` uint8 RGB.
@@ -178,8 +188,9 @@ def draw_labels(pixels: np.ndarray, names: Sequence[tuple[str, float]]) -> np.nd
     step = max(12, round(height / 24))
     scale, weight = step / 36, max(1, step // 18)
     lines = [(label, share) for label, share in names if share >= _SMALLEST_SHOWN]
-    top = max(0, height - step * len(lines) - step // 2)
-    band = shown[top:, : min(width, step * 20)]
+    bottom = height - height // 6  # below, the live window writes its keys
+    top = max(0, bottom - step * len(lines) - step // 2)
+    band = shown[top:bottom, : min(width, step * 20)]
     band[:] = band // 3
     for row, (label, share) in enumerate(lines):
         y = top + step * row + step // 4

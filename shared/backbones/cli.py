@@ -28,6 +28,8 @@ app = typer.Typer(
 
 train_app = typer.Typer(help="Train networks: historic ones on digits, others on pictures.")
 app.add_typer(train_app, name="train")
+bench_app = typer.Typer(help="Measure speed, beside peers, in one run.")
+app.add_typer(bench_app, name="bench")
 
 Network = Annotated[
     str, typer.Option("--network", "-n", metavar="NAME", help="A name from `list`.")
@@ -51,6 +53,14 @@ Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Passes over the data; the recipe's else.")
 ]
 Minutes = Annotated[float | None, typer.Option("--minutes", min=0, help="Time budget.")]
+Repeats = Annotated[int, typer.Option("--repeats", min=1, help="How often each is timed.")]
+TestPictures = Annotated[
+    Path | None, typer.Option("--test", help="Test pictures; some are held out otherwise.")
+]
+Licence = Annotated[
+    str, typer.Option("--licence", help="Licence of weights from pictures, for the card.")
+]
+_OWNERS = "of the training pictures' owner"
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
 
 
@@ -178,7 +188,7 @@ def classify(
         )
         from .classify import collected
 
-        found = collected([job.target for job in jobs])
+        found = collected(jobs)
         if out:
             _write_csv(found, out / "predictions.csv")
     if json:
@@ -275,10 +285,10 @@ def visualise(
     from .look import Looker, middle_tap, picture_page, strongest_page
 
     jobs = collect(inputs, out.parent / f".{out.name}.none", images.READABLE)
-    pictures, failed = _readable([job.source for job in jobs])
+    looker = Looker(network, weights, labels=labels)
+    pictures, failed = _usable(looker, [job.source for job in jobs])
     if not pictures:
         raise ConvsuiteError("None of the inputs is a picture that can be read.")
-    looker = Looker(network, weights, labels=labels)
     page = Page(f"{network} at work", entry.paper)
     tap = tap or middle_tap(network)
     if len(pictures) == 1:
@@ -403,13 +413,7 @@ def train_digits(
     if json:
         console.emit({"rows": rows})
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(_rounded(value) for value in row.values()))
-    Console().print(table)
+    _print_rows(rows)
 
 
 @train_app.command(
@@ -423,13 +427,9 @@ def train_pictures(
     source: Annotated[Path, typer.Argument(help="Folder or zip with one folder per class.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Weight file.")],
     net: Annotated[str, typer.Option("--net", metavar="NAME", help="Network.")] = "resnet20",
-    test: Annotated[
-        Path | None, typer.Option("--test", help="Test pictures; some are held out otherwise.")
-    ] = None,
+    test: TestPictures = None,
     recipe: Annotated[str, typer.Option("--recipe", help="How to train.")] = "cifar",
-    licence: Annotated[
-        str, typer.Option("--licence", help="Licence of the weights, for the card.")
-    ] = "of the training pictures' owner",
+    licence: Licence = _OWNERS,
     epochs: Epochs = None,
     minutes: Minutes = None,
     resume: Resume = False,
@@ -464,7 +464,7 @@ def train_pictures(
     "shipped",
     epilog=examples(
         "convsuite backbones train shipped lenet5_modern --digits mnist/ -o weights",
-        "convsuite backbones train shipped --digits mnist/ -o data/weights/backbones",
+        "convsuite backbones train shipped --digits mnist/ --pictures cifar10.zip -o weights",
     ),
 )
 def train_shipped(
@@ -473,12 +473,17 @@ def train_shipped(
     ] = None,
     *,
     digits: Annotated[
-        Path, typer.Option("--digits", metavar="FOLDER", help="The four files of MNIST.")
-    ],
+        Path | None, typer.Option("--digits", metavar="FOLDER", help="The four files of MNIST.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="Folder or zip of CIFAR-10, for resnet20.")
+    ] = None,
+    test: TestPictures = None,
+    licence: Licence = _OWNERS,
     out: console.Out,
     quiet: Quiet = False,
 ) -> None:
-    """Train the weights that ship with convsuite again; each takes minutes."""
+    """Train the weights that ship with convsuite again; minutes each, resnet20 over an hour."""
     _start()
     from . import train as training
 
@@ -487,8 +492,58 @@ def train_shipped(
         raise ConvsuiteError(
             f"{min(unknown)} does not ship; there are {', '.join(training.SHIPPED)}."
         )
-    for name in names or training.SHIPPED:
-        _tell(training.ship(name, out, digits, command=_command(), quiet=quiet), quiet, False)
+    names = names or list(training.SHIPPED)
+    sources = {name: digits if training.learns_digits(name) else pictures for name in names}
+    for name, source in sources.items():
+        if source is None:
+            needed = "--digits" if training.learns_digits(name) else "--pictures"
+            raise ConvsuiteError(f"{name} needs something to learn from: give {needed}.")
+    for name, source in sources.items():
+        options = {"command": _command(), "quiet": quiet}
+        if not training.learns_digits(name):
+            options |= {"test": test, "licence": licence}
+        _tell(training.ship(name, out, source, **options), quiet, False)
+
+
+@bench_app.command("twins", epilog=examples("convsuite backbones bench twins --json"))
+def bench_twins(repeats: Repeats = 15, json: Json = False) -> None:
+    """Compare ResNet-50, VGG-16 and MobileNet with those of Keras, with the same weights."""
+    _start()
+    from . import bench
+
+    rows = bench.twins(repeats=repeats)
+    if json:
+        console.emit({"twins": rows})
+    else:
+        _print_rows(rows, "CPU milliseconds per picture; speed: ours / theirs")
+
+
+@bench_app.command("taps", epilog=examples("convsuite backbones bench taps"))
+def bench_taps(repeats: Repeats = 9, json: Json = False) -> None:
+    """Compare the time up to a tap with the multiply-adds up to there."""
+    _start()
+    from . import bench
+
+    rows = bench.taps(repeats=repeats)
+    if json:
+        console.emit({"taps": rows})
+    else:
+        _print_rows(rows, "CPU milliseconds per picture; ratio: % of multiply-adds / % of time")
+
+
+@bench_app.command("grouped", epilog=examples("convsuite backbones bench grouped"))
+def bench_grouped(repeats: Repeats = 9, json: Json = False) -> None:
+    """Time grouped convolutions beside dense ones, and networks of them beside Keras' layer."""
+    _start()
+    from . import bench
+
+    rows = bench.grouped(repeats=repeats)
+    networks = bench.grouped_networks(repeats=repeats)
+    if json:
+        console.emit({"grouped": rows, "networks": networks})
+    else:
+        _print_rows(rows, "3x3, CPU milliseconds per map; Keras: its grouped or depthwise layer")
+        _print_rows(networks, "CPU milliseconds per picture; speed: ours / Keras' layer")
 
 
 @app.command(
@@ -557,20 +612,36 @@ def _tell(trained, quiet: bool, json: bool) -> None:
 
 
 def _rounded(value) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else "" if value is None else str(value)
+    if isinstance(value, float):
+        return f"{value:.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
+    return "" if value is None else str(value)
 
 
-def _readable(paths: list[Path]) -> tuple[list[Path], int]:
-    """Return the pictures that can be read, and how many cannot; each of those is named."""
+def _print_rows(rows: list[dict], title: str | None = None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for header, value in rows[0].items():
+        table.add_column(header, justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        table.add_row(*(_rounded(value) for value in row.values()))
+    Console().print(table)
+
+
+def _usable(looker, paths: list[Path]) -> tuple[list[Path], int]:
+    """Return the pictures that a network can take, and how many it cannot; those are named."""
     from shared import images
     from shared.errors import ImageError
 
     good = []
     for path in paths:
         try:
-            images.read(path)
+            looker.prepare(images.read(path))
         except ImageError as error:
             console.error_line(str(error))
+        except ConvsuiteError as error:
+            console.error_line(f"{path}: {error}")
         else:
             good.append(path)
     return good, len(paths) - len(good)

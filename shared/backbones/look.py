@@ -1,5 +1,6 @@
 """The pages of `convsuite backbones visualise`: one picture, or many, seen through a network."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,24 +17,22 @@ from .trunks import input_statistics, trunk
 from .visualise import METHODS, GradCam, Method, Projector, Unit
 
 _GREY = 0.5
+_SMALLEST_CROP = 60
 
 
 class Looker:
     """A network with weights and the views of it; each view is built when it is first asked for."""
 
     def __init__(self, network: str, weights: str | None = None, *, labels: Path | None = None):
-        """Open a network.
+        """Name a network; its weights are read by the views, each as far as it needs them.
 
         Raises:
             ConvsuiteError: Unknown network, or no weights for it.
         """
         self.spec = find_spec(network)
         self._weights = weights
+        self._labels = labels
         self._statistics = input_statistics(network, weights)
-        last = self.spec.taps[-1]
-        self._whole = trunk(network, features=[self.spec.body, last.name], weights=weights)
-        self._forward = backend.compiled(self._whole)
-        self.labels = load_labels(labels, self._whole.output_shape[1][-1])
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Return a picture as the network takes it, `(size, size, channels)`."""
@@ -47,6 +46,11 @@ class Looker:
         """Return the likeliest names with their probabilities."""
         return decode(self._forward(prepared[None])[1][0], top, self.labels)
 
+    @functools.cached_property
+    def labels(self) -> list[str]:
+        """Names of the classes."""
+        return load_labels(self._labels, self._whole.output_shape[1][-1])
+
     def label(self, prepared: np.ndarray) -> int:
         """Return the number of the likeliest class."""
         return int(self._forward(prepared[None])[1][0].argmax())
@@ -58,16 +62,28 @@ class Looker:
 
     def gradcam(self, prepared: np.ndarray, label: int | None = None) -> np.ndarray:
         """Return where the network sees a class, the likeliest by default."""
-        model = trunk(self.spec.name, [self.spec.body, "logits"], weights=self._weights)
-        return GradCam(model)(prepared, self.label(prepared) if label is None else label)
+        return self._gradcam(prepared, self.label(prepared) if label is None else label)
 
     def filters(self) -> np.ndarray:
         """Return the filters of the first convolution as one picture."""
-        return visualise.filters(self._whole, self.spec.preprocessing)
+        return visualise.filters(self.map_network(self.spec.taps[0].name), self.spec.preprocessing)
 
     def map_network(self, tap: str):
         """Return the network up to a tap."""
         return trunk(self.spec.name, features=[tap], weights=self._weights)
+
+    @functools.cached_property
+    def _whole(self):
+        taps = [self.spec.body, self.spec.taps[-1].name]
+        return trunk(self.spec.name, features=taps, weights=self._weights)
+
+    @functools.cached_property
+    def _forward(self):
+        return backend.compiled(self._whole)
+
+    @functools.cached_property
+    def _gradcam(self) -> GradCam:
+        return GradCam(trunk(self.spec.name, [self.spec.body, "logits"], weights=self._weights))
 
 
 def middle_tap(network: str) -> str:
@@ -108,12 +124,12 @@ def picture_page(looker: Looker, path: Path, page: Page, *, command: str, tap: s
     units = sorted(visualise.strongest_units(maps)[0], key=lambda unit: -unit.value)[:9]
     projectors = {method: Projector(network, method) for method in METHODS}
     crops = [_crop(shown, projectors["gradient"], unit) for unit in units]
-    page.picture(visualise.tiles(crops), f"What the nine strongest channels of {tap} answer to")
+    page.picture(_sheet(crops), f"What the nine strongest channels of {tap} answer to")
     batch = np.repeat(prepared[None], len(units), axis=0)
     for method, projector in projectors.items():
         signals = projector(batch, units, maps.shape[1:])
         back = [_crop(_rgb(looker, s), projector, u) for s, u in zip(signals, units, strict=True)]
-        page.picture(visualise.tiles(back), f"The same, sent back to the pixels: {method}")
+        page.picture(_sheet(back), f"The same, sent back to the pixels: {method}")
 
 
 def strongest_page(
@@ -151,6 +167,12 @@ def strongest_page(
         order = sorted(range(len(best)), key=lambda c: -best[c][0].value)
         channels = order[:show]
     projector = Projector(network, method)
+    page.text(
+        f"Each channel of {tap} with the {len(best[0])} of {len(pictures)} pictures that excite it "
+        f"most, the strongest first: left what came back to the pixels ({method}; grey is zero), "
+        f"right the {projector.side} x {projector.side} pixels that the channel sees there; white "
+        "lies outside of the picture."
+    )
     for channel in channels:
         units = best[channel]
         inputs = np.stack([looker.prepare(images.read(pictures[unit.picture])) for unit in units])
@@ -162,9 +184,10 @@ def strongest_page(
         back = [
             _crop(_rgb(looker, s), projector, unit) for s, unit in zip(signals, units, strict=True)
         ]
-        page.picture(visualise.tiles(back), f"{tap}, channel {channel}: {method}")
+        page.heading(f"Channel {channel}", level=3)
+        page.picture(_sheet(back), f"{tap}, channel {channel}: {method}")
         page.picture(
-            visualise.tiles(seen),
+            _sheet(seen),
             f"{tap}, channel {channel}: the {len(units)} pictures that excite it most, "
             f"activations {units[0].value:.3g} to {units[-1].value:.3g}",
         )
@@ -177,6 +200,11 @@ def _batches(looker: Looker, pictures: Sequence[Path], size: int):
         yield np.stack([looker.prepare(images.read(path)) for path in chunk])
 
 
+def _sheet(crops: Sequence[np.ndarray]) -> np.ndarray:
+    """Lay out crops; the small ones of early layers are enlarged."""
+    return visualise.tiles(crops, zoom=max(1, _SMALLEST_CROP // crops[0].shape[0]))
+
+
 def _rgb(looker: Looker, signal: np.ndarray) -> np.ndarray:
     """Show a signal in a network input as RGB; grey is zero."""
     if signal.shape[-1] != 3:
@@ -187,10 +215,16 @@ def _rgb(looker: Looker, signal: np.ndarray) -> np.ndarray:
 
 
 def _crop(picture: np.ndarray, projector: Projector, unit: Unit) -> np.ndarray:
-    """Cut out what a unit sees, padded with white to one size for all units."""
+    """Cut out what a unit sees; white is what it would see outside of the picture."""
     rows, columns = projector.box(unit, picture.shape[:2])
-    cut = picture[rows, columns]
     side = min(projector.side, *picture.shape[:2])
     full = np.full((side, side, 3), 255, "uint8")
-    full[: cut.shape[0], : cut.shape[1]] = cut[:side, :side]
+    if side < projector.side:  # it sees more than the whole picture
+        full[rows, columns] = picture[rows, columns]
+        return full
+    # A window that is cut at the top or left ends at the bottom or right of its square.
+    top = side - rows.stop if rows.start == 0 else 0
+    left = side - columns.stop if columns.start == 0 else 0
+    cut = picture[rows, columns]
+    full[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
     return full

@@ -110,6 +110,7 @@ DIGITS = {
         epochs=8,
         batch=16,
         learning_rate=4e-3,
+        warmup=1_500,  # an epoch: the first curvature is that of an untrained network
         paper=_LENET5_PAPER,
     ),
     "lenet5_modern": Recipe(
@@ -155,6 +156,7 @@ SHIPPED = (
     "lenet5_modern",
     "resnet32_narrow",
     "plain32_narrow",
+    "resnet20",
 )
 """What `convsuite backbones train shipped` trains: the weights in `data/weights/backbones`."""
 
@@ -384,7 +386,7 @@ def ship(
     out = Path(out)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, f"{name}.keras")
-        if _fitting(name):
+        if learns_digits(name):
             trained = train_digits(name, path, source, **options)
         else:
             trained = train_pictures(name, source, path, test=test, licence=licence, **options)
@@ -392,6 +394,11 @@ def ship(
         for file in (path, path.with_suffix(".json")):
             shutil.copyfile(file, out / file.name)
     return dataclasses.replace(trained, path=out / path.name)
+
+
+def learns_digits(name: str) -> bool:
+    """Return whether a recipe for digits has this name, or fits a network of this name."""
+    return _fitting(name) is not None
 
 
 def digit_recipe(name: str) -> Recipe:

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submodules=["bilateral", "bilateral_numba"],
     submod_attrs={
+        "grouped": ["GroupedConv2D"],
         "highway": ["HighwayConv", "HighwayDense"],
         "lenet": [
             "ChannelLinearSubsample",

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -99,10 +100,88 @@ def test_visualise_one_picture_and_many(photos, tmp_path, capsys):
     page = tmp_path / "one.html"
     assert run("visualise", photos / "chelsea.jpg", "-o", page, "--tap", "b2") == 0
     assert "Grad-CAM" in page.read_text()
+    images.write(photos / "bright.exr", np.full((64, 64, 3), 5.0, "float32"))
     assert run("visualise", photos, "-o", page, "--tap", "b2", "--channel", 3) == 1
     text = page.read_text()
     assert "b2, channel 3: the 3 pictures" in text
-    assert "cut.jpg" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert [errors.count(name) for name in ("bright.exr", "cut.jpg", "empty.jpg")] == [1, 1, 1]
+
+
+def test_visualise_takes_weights_up_to_the_tap(photos, tmp_path, data):
+    pack = data / "backbones" / "vgg19_conv1-3" / "vgg19_block1-3.npz"
+    page = tmp_path / "vgg.html"
+    pair = (photos / "chelsea.jpg", photos / "coffee.jpg")
+    words = ("-n", "vgg19", "--weights", pack, "--tap", "conv2_2", "--channel", 5)
+    assert run("visualise", *pair, "-o", page, *words) == 0
+    text = page.read_text()
+    assert "2 of 2 pictures" in text
+    assert "14 x 14 pixels" in text
+
+
+def test_odd_kinds_of_pictures_are_classified_alike(tmp_path, capsys):
+    coffee = images.read(assets.samples_dir() / "coffee.jpg")
+    deep = images.from_float(coffee, np.uint16)
+    alpha = np.full((*deep.shape[:2], 1), 65535, np.uint16)
+    cv2.imwrite(str(tmp_path / "alpha16.png"), np.concatenate([deep[..., ::-1], alpha], 2))
+    cv2.imwrite(str(tmp_path / "deep.png"), deep[..., ::-1])
+    cv2.imwrite(
+        str(tmp_path / "grey.png"), (cv2.cvtColor(deep, cv2.COLOR_RGB2GRAY) >> 8).astype("uint8")
+    )
+    assert run("classify", tmp_path, "--json", "--quiet") == 0
+    found = {
+        entry["picture"].rpartition("/")[2]: entry["top"][0]
+        for entry in answer(capsys)["predictions"]
+    }
+    assert {guess["label"] for guess in found.values()} == {"espresso"}
+    expected = pytest.approx(found["deep.png"]["probability"], abs=1e-3)
+    assert found["alpha16.png"]["probability"] == expected
+
+
+def test_video_has_the_names_drawn_in(tmp_path, capsys):
+    coffee = images.from_float(images.read(assets.samples_dir() / "coffee.jpg"), np.uint8)
+    frame = cv2.resize(coffee, (320, 240))
+    (tmp_path / "frames").mkdir()
+    for number in range(3):
+        images.write(tmp_path / "frames" / f"{number}.png", frame)
+    out = tmp_path / "out"
+    assert run("video", tmp_path / "frames", out, "--json", "--quiet") == 0
+    assert answer(capsys)["frames"] == 3
+    drawn = images.from_float(images.read(sorted(out.iterdir())[-1]), np.uint8)
+    changed = (drawn != frame).any(-1)
+    assert changed[170:200, :240].mean() > 0.8  # the lowest names; the keys of the window are below
+    assert not changed[200:].any()
+    assert not changed[:120].any()
+    orange = (np.abs(drawn.astype(int) - (196, 92, 20)).max(-1) < 6).sum(1)
+    assert orange.max() > 150  # the bar of a probability near 1
+
+
+@pytest.mark.browser
+def test_visualise_writes_a_page_that_a_browser_shows(photos, tmp_path, chromium):
+    page = tmp_path / "page.html"
+    words = ("--tap", "b0", "--channel", 0, "--channel", 9)
+    assert run("visualise", photos, "-o", page, *words) == 1
+    chromium.get(page.as_uri())
+    for width in (390, 1280):
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        wide = "return document.documentElement.scrollWidth"
+        assert chromium.execute_script(wide) <= width
+    pictures = chromium.execute_script(
+        "return [...document.images].map(e => [e.complete, e.naturalWidth, "
+        "e.getBoundingClientRect().top, e.getBoundingClientRect().left])"
+    )
+    assert len(pictures) == 5
+    assert all(complete and width > 60 for complete, width, _, _ in pictures)
+    # What came back to the pixels stands left of the pictures, at the same height.
+    for left, right in (pictures[:2], pictures[2:4]):
+        assert left[2] == pytest.approx(right[2], abs=20)
+        assert left[3] < right[3]
+    headings = chromium.find_elements("css selector", "main h3, h3")
+    assert {heading.text for heading in headings} >= {"Channel 0", "Channel 9"}
+    requested = "return performance.getEntriesByType('resource').map(e => e.name)"
+    assert all(name.startswith("data:") for name in chromium.execute_script(requested))
+    assert chromium.get_log("browser") == []
 
 
 def test_digits_that_ship_are_read_by_the_networks_that_ship(capsys, tmp_path):
@@ -123,6 +202,12 @@ def test_digits_that_ship_are_read_by_the_networks_that_ship(capsys, tmp_path):
         (("features", "{coffee}", "--tap", "b99", "-o", "{out}"), "no tap b99"),
         (("visualise", "{coffee}", "-o", "{out}.html", "--tap", "logits"), "is a vector"),
         (("visualise", "{empty}", "-o", "{out}.html"), "None of the inputs"),
+        (("visualise", "{coffee}", "-o", "{out}.html", "-n", "squeezenet"), "squeezenet1.0"),
+        (("visualise", "{coffee}", "-o", "{out}.html", "--tap", "b99"), "no tap b99"),
+        (
+            ("visualise", "{coffee}", "-o", "{out}.html", "--tap", "b2", "--channel", "24"),
+            "0 to 23",
+        ),
         (("summary", "vgg16", "--size", "31"), "at least 32"),
         (("summary", "vgg"), "vgg"),
         (("list", "transformer*"), "No network matches"),
