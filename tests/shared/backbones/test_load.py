@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from caffe_files import caffe_layer
 from comparing import randomise as randomise_by
 
 from shared import backbones, checkpoints
@@ -291,26 +292,6 @@ def test_names_of_other_programs(name, theirs):
     for ours, foreign in theirs.items():
         assert ours in layers
         assert load.names.ours(name, spec.family, foreign) == ours
-
-
-def message(field: int, content: bytes) -> bytes:
-    return varint(field << 3 | 2) + varint(len(content)) + content
-
-
-def varint(number: int) -> bytes:
-    found = b""
-    while number > 127:
-        found += bytes([number & 127 | 128])
-        number >>= 7
-    return found + bytes([number])
-
-
-def caffe_layer(name: str, kind: str, *blobs: np.ndarray) -> bytes:
-    parts = [message(1, name.encode()), message(2, kind.encode())]
-    for blob in blobs:
-        shape = message(7, message(1, b"".join(varint(side) for side in blob.shape)))
-        parts.append(message(7, shape + message(5, blob.astype("<f4").tobytes())))
-    return message(100, b"".join(parts))
 
 
 def test_a_network_of_caffe_with_sums_and_scale_layers(tmp_path):
