@@ -69,6 +69,7 @@ def test_equals_the_output_stored_with_the_weights(data, open_peer, folder):
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # a minute of CPU time, longer on a busy machine
 def test_figures_on_the_pair_sets(data):
     for row in bench.pair_sets(data):

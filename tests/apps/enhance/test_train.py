@@ -67,6 +67,7 @@ def test_a_colour_table_ends_the_training(tmp_path, photo):
     assert found.card.results["global LUT, dB"] > 40
 
 
+@pytest.mark.slow
 def test_views_on_disk_give_the_same_network(tmp_path, pair_folder):
     recipe = dataclasses.replace(QUICK, steps=3, views=6)
     looks = []
@@ -123,6 +124,7 @@ def test_noise_consistency_of_weight_0_leaves_the_training_as_it_was(pair_folder
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_noise_consistency_steadies_the_grid(pair_folder, photo):
     """Measured: a response of 0.087 without, 0.028 with it."""
     small = thumbnail(photo)

@@ -35,7 +35,6 @@ SMALL = {
     },
     "inception_resnet_v2": {"repeats": (1, 0, 1), "width": 0.0625, "head": 256},
     "xception": {"middle": 1, "width": 0.0625},
-    "nasnet_mobile": {"repeats": 1, "filters": 96, "stem": 4},
 }
 NAMES = backbones.list_networks()
 MEMBERS = [

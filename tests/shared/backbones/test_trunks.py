@@ -187,16 +187,16 @@ def test_a_file_the_user_names_and_imported_weights_come_first(tmp_path, monkeyp
 
 def test_classes_and_statistics_come_from_the_card(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "user_dir", lambda: tmp_path)
-    model = backbones.create("resnet20", classes=3)
+    model = backbones.create("resnet32", classes=3)
     settings = {"classes": 3, "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}
-    path = tmp_path / load.APP / "resnet20.keras"
-    store.save_model(model, path, store.Card(app=load.APP, name="resnet20", settings=settings))
-    assert backbones.trunk("resnet20", features=["probs"]).outputs[0].shape[-1] == 3
-    assert trunks.input_statistics("resnet20") == {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}
+    path = tmp_path / load.APP / "resnet32.keras"
+    store.save_model(model, path, store.Card(app=load.APP, name="resnet32", settings=settings))
+    assert backbones.trunk("resnet32", features=["probs"]).outputs[0].shape[-1] == 3
+    assert trunks.input_statistics("resnet32") == {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}
     assert trunks.input_statistics("vgg16") == {}
-    store.write_card(path, store.Card(app=load.APP, name="resnet20"))
+    store.write_card(path, store.Card(app=load.APP, name="resnet32"))
     with pytest.raises(WeightsError, match="mean"):
-        trunks.input_statistics("resnet20")
+        trunks.input_statistics("resnet32")
 
 
 def test_unknown_names():
