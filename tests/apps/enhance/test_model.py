@@ -34,6 +34,7 @@ def numpy(tensor):
     return ops.convert_to_numpy(tensor)
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 def test_layer_table_and_parameters():
     network = enhance.coefficients()
@@ -171,6 +172,7 @@ def test_noise_depends_on_the_step_alone_and_changes_nothing_else():
     assert (inputs[NOISY] != views.random_batch(2, 0, 8, noisy=True)[0][NOISY]).any()
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 def test_pyramid_on_patches_equals_the_whole_picture(rng):
     """What training sees of a patch is what inference computes there, borders included."""

@@ -93,6 +93,7 @@ def test_red_for_blue_is_another_answer(classify, pack):
         assert np.abs(probs - reference[f"{picture}/prob"]).max() > 0.05
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @pytest.mark.parametrize(
     ("version", "kernel", "pools"), [("1.0", 7, (1, 4, 8)), ("1.1", 3, (1, 3, 5))]
