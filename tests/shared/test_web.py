@@ -4,13 +4,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from browsing import wait_for
 from typer.testing import CliRunner
 
 from shared import web
@@ -73,7 +73,7 @@ def server(tmp_path_factory):
             [sys.executable, "-c", program], env=environment, cwd=root, stdout=log, stderr=log
         )
     address = f"http://127.0.0.1:{port}/"
-    _wait_for(lambda: _answers(address) or process.poll() is not None, 120)
+    wait_for(lambda: _answers(address) or process.poll() is not None, 120)
     assert process.poll() is None, (folder / "log").read_text()
     yield address, folder / "temporary", process
     process.kill()
@@ -87,21 +87,13 @@ def _answers(address):
         return False
 
 
-def _wait_for(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "nothing happened in time"
-        time.sleep(0.2)
-    return found
-
-
 @pytest.fixture
 def page(chromium, server):
     # The page before logs that its connections are cut; that is not this page's matter.
     chromium.get("about:blank")
     chromium.get_log("browser")
     chromium.get(server[0])
-    _wait_for(lambda: chromium.find_elements("css selector", "input[type=file]"))
+    wait_for(lambda: chromium.find_elements("css selector", "input[type=file]"))
     return chromium
 
 
@@ -120,7 +112,7 @@ def _result(page):
 
 
 def _message(page):
-    return _wait_for(
+    return wait_for(
         lambda: page.execute_script("return document.querySelector('.toast-body')?.innerText")
     )
 
@@ -131,12 +123,12 @@ def test_an_upload_is_processed_and_follows_the_slider(page, tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), picture)
     _upload(page, tmp_path / "grey.png")
     np.testing.assert_array_equal(
-        _wait_for(lambda: _result(page) is not None and [_result(page)])[0], picture
+        wait_for(lambda: _result(page) is not None and [_result(page)])[0], picture
     )
     number = page.find_element("css selector", "input[type=number]")
     number.clear()
     number.send_keys("1.5\n")
-    _wait_for(lambda: _result(page) is not None and _result(page).max() == 150)
+    wait_for(lambda: _result(page) is not None and _result(page).max() == 150)
 
 
 @pytest.mark.browser

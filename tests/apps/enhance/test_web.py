@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from browsing import wait_for
 from PIL import Image, ImageCms
 
 pytest.importorskip("gradio", reason="the extra `web` is not installed")
@@ -165,14 +166,6 @@ def test_visitors_do_not_change_each_others_strength(monkeypatch):
 # ------------------------------------------------------------------------- in a real browser
 
 
-def _wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "nothing happened in time"
-        time.sleep(0.2)
-    return found
-
-
 @pytest.fixture(scope="module")
 def page(chromium, tmp_path_factory):
     """A browser on the page of a server in a process of its own."""
@@ -184,7 +177,7 @@ def page(chromium, tmp_path_factory):
     root = Path(server_side.__file__).parents[1]
     process = subprocess.Popen(command, cwd=root, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}/"
-    _wait_for(lambda: _answers(address) or process.poll() is not None, 180)
+    wait_for(lambda: _answers(address) or process.poll() is not None, 180)
     assert process.poll() is None, Path(log.name).read_text()
     chromium.get(address)
     yield chromium
@@ -213,7 +206,7 @@ def _after(page):
 
 def _new_after(page, old):
     """Wait for another result than `old` and return (its address, its pixels)."""
-    address = _wait_for(lambda: (new := _after(page)) != old and new)
+    address = wait_for(lambda: (new := _after(page)) != old and new)
     return address, _fetch(address).astype(int)
 
 
@@ -224,7 +217,7 @@ def test_upload_look_and_strength_in_a_browser(page, tmp_path):
     page.find_element(
         "css selector", "button[aria-label='Clear'], button[aria-label='Remove this file']"
     ).click()
-    _wait_for(lambda: page.find_elements("css selector", "input[type=file]"))[0].send_keys(
+    wait_for(lambda: page.find_elements("css selector", "input[type=file]"))[0].send_keys(
         str(tmp_path / "my picture.jpg")
     )
     address, first = _new_after(page, start)
@@ -248,7 +241,7 @@ def test_upload_look_and_strength_in_a_browser(page, tmp_path):
     behaviour = {"behavior": "allow", "downloadPath": str(tmp_path / "downloads")}
     page.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
     page.find_element("xpath", "//button[contains(., 'Download in full size')]").click()
-    full = _wait_for(lambda: list((tmp_path / "downloads").glob("*.jpg")))[0]
+    full = wait_for(lambda: list((tmp_path / "downloads").glob("*.jpg")))[0]
     assert full.name == f"my picture-{other.get_attribute('value')}.jpg"
     assert np.abs(images.load(full).pixels - before).mean() < 2
 

@@ -3,12 +3,12 @@
 import re
 import shutil
 import socket
-import time
 import urllib.request
 
 import cv2
 import numpy as np
 import pytest
+from browsing import wait_for
 
 pytest.importorskip("gradio", reason="the extra `web` is not installed")
 
@@ -57,14 +57,6 @@ def test_odd_and_broken_pictures(tmp_path):
 # ------------------------------------------------------------------------- in a real browser
 
 
-def _wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "nothing happened in time"
-        time.sleep(0.2)
-    return found
-
-
 @pytest.fixture(scope="module")
 def page(chromium, _upload_folder):
     """A browser on a page with this tab alone, served as `convsuite web` serves all of them."""
@@ -93,15 +85,15 @@ def _likeliest(page):
 @pytest.mark.browser
 @pytest.mark.filterwarnings("ignore::Warning:gradio")
 def test_an_upload_and_a_sample_are_named_in_a_browser(page, tmp_path):
-    _wait_for(lambda: len(_likeliest(page)) == 5)
+    wait_for(lambda: len(_likeliest(page)) == 5)
     shutil.copy(COFFEE, tmp_path / "my picture.jpg")
     page.find_element(
         "css selector", "button[aria-label='Clear'], button[aria-label='Remove this file']"
     ).click()
-    _wait_for(lambda: page.find_elements("css selector", "input[type=file]"))[0].send_keys(
+    wait_for(lambda: page.find_elements("css selector", "input[type=file]"))[0].send_keys(
         str(tmp_path / "my picture.jpg")
     )
-    first = _wait_for(lambda: (rows := _likeliest(page)) and "espresso" in rows[0] and rows)
+    first = wait_for(lambda: (rows := _likeliest(page)) and "espresso" in rows[0] and rows)
     assert len(first) == 5
     assert re.search(r"espresso.* 9\d ?%", first[0])
     address = page.execute_script("return document.querySelector(\"img[src*='seen.jpg']\").src")
@@ -111,4 +103,4 @@ def test_an_upload_and_a_sample_are_named_in_a_browser(page, tmp_path):
     samples = sorted(assets.samples_dir().glob("*.[jp][pn]g"))
     place = [sample.name for sample in samples].index("chelsea.jpg")
     page.find_elements("css selector", ".gallery-item")[place].click()
-    _wait_for(lambda: any("Egyptian cat" in row for row in _likeliest(page)))
+    wait_for(lambda: any("Egyptian cat" in row for row in _likeliest(page)))
