@@ -50,6 +50,10 @@ bench: setup
 	$(VENV)/bin/convsuite backbones bench twins
 	$(VENV)/bin/convsuite backbones bench taps
 	$(VENV)/bin/convsuite backbones bench grouped
+	$(VENV)/bin/convsuite ocnn bench build
+	$(VENV)/bin/convsuite ocnn bench scaling
+	$(VENV)/bin/convsuite ocnn bench speed
+	$(VENV)/bin/convsuite ocnn bench robustness
 
 train-all: setup
 	$(VENV)/bin/convsuite enhance train-looks
@@ -58,6 +62,7 @@ train-all: setup
 		--test "$$CONVSUITE_DATA/cifar/cifar10_test_2k.zip" \
 		--licence "CIFAR-10 (Krizhevsky 2009), research use; non-commercial" \
 		-o data/weights/backbones
+	$(VENV)/bin/convsuite ocnn train shipped --data "$$CONVSUITE_DATA/meshes"
 
 clean:
 	rm -rf $(VENV) $(VENV_BACKENDS) build dist out/demo *.egg-info
@@ -69,7 +74,8 @@ $(VENV)/.complete: pyproject.toml constraints.txt $(VENV)/.system
 	@$(PYTHON) $(PIP_INSTALL) --editable '.[$(EXTRAS)]'
 	@touch $@
 
-# Without TensorFlow, so that the other backends prove that they stand alone.
+# Without TensorFlow, so that the other backends prove that they stand alone; and without Open3D,
+# whose tests say nothing about backends.
 $(VENV_BACKENDS)/.complete: pyproject.toml constraints.txt
 	@$(call create_venv,$(VENV_BACKENDS))
 	@echo "installing packages into $(VENV_BACKENDS): some minutes"
@@ -87,7 +93,7 @@ $(VENV)/.system: Makefile
 LIST_REQUIREMENTS := import tomllib; \
 	project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	wanted = project["dependencies"] + project["optional-dependencies"]["dev"]; \
-	print(*(line for line in wanted if not line.startswith("tensorflow")))
+	print(*(line for line in wanted if not line.startswith(("tensorflow", "open3d"))))
 
 define create_venv
 $(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -7,6 +7,7 @@ starts. Nothing here imports a framework before a question cannot be answered wi
 import contextlib
 import importlib
 import importlib.util
+import itertools
 import logging
 import operator
 import os
@@ -177,6 +178,11 @@ def jit_compile() -> bool | str:
     return False if name() == "tensorflow" and not _gpus() else "auto"
 
 
+def compiles_each_size() -> bool:
+    """Return whether a new length of a batch costs a compilation, so that padding pays."""
+    return name() == "jax" or bool(_gpus())
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a forward function for the running backend: NumPy arrays in, NumPy arrays out.
 
@@ -230,12 +236,12 @@ def training_steps(
 ) -> Callable[[Sequence[tuple[Any, Any]], Sequence[float]], list[float]]:
     """Return a function that trains a compiled Keras model one step on each of some batches.
 
-    TensorFlow runs all of them in one call, which saves 4 to 7 ms a step; the weights afterwards
-    are those of single calls. Every new shape of a batch compiles once more.
+    TensorFlow runs all that are equally long in one call, which saves 4 to 7 ms a step; the weights
+    afterwards are those of single calls. JAX compiles once more for every new length.
 
     Returns:
-        A function of batches (inputs, targets) whose arrays all have the same shapes, and of the
-        learning rate of each step, that returns the loss of each step.
+        A function of batches (inputs, targets), and of the learning rate of each step, that returns
+        the loss of each step. Batches may differ in length, in other axes they may not.
     """
     return _STEPS[name()](model)
 
@@ -357,7 +363,9 @@ def _forward_tensorflow(function: Callable[..., Any], is_layer: bool) -> Callabl
     def call(*tensors: Any) -> Any:
         return function(*tensors, training=False) if is_layer else function(*tensors)
 
-    return _tensorflow().function(call, jit_compile=True if _gpus() else None)
+    # Octrees and windows of many sizes: from the second on, one graph serves all.
+    jit_compile = True if _gpus() else None
+    return _tensorflow().function(call, jit_compile=jit_compile, reduce_retracing=True)
 
 
 def _forward_jax(function: Any, is_layer: bool) -> Callable[..., Any]:
@@ -455,17 +463,28 @@ def _steps_tensorflow(model: Any) -> Callable[..., float]:
 
     functions: dict[tuple, Any] = {}
 
-    def call(batches: Sequence[tuple[Any, Any]], rates: Sequence[float]) -> list[float]:
+    def together(batches: Sequence[tuple[Any, Any]], rates: Sequence[float]) -> list[float]:
         stacked = keras.tree.map_structure(lambda *arrays: np.stack(arrays), *batches)
-        key = tuple((array.shape[1:], array.dtype) for array in keras.tree.flatten(stacked))
+        key = tuple((array.shape[2:], array.dtype) for array in keras.tree.flatten(stacked))
         if key not in functions:
+            # One graph for batches of any length: those of octrees have a new one each time.
             signature = keras.tree.map_structure(
-                lambda array: tensorflow.TensorSpec((None, *array.shape[1:]), array.dtype), stacked
+                lambda array: tensorflow.TensorSpec((None, None, *array.shape[2:]), array.dtype),
+                stacked,
             )
             functions[key] = tensorflow.function(
                 run, input_signature=[signature, tensorflow.TensorSpec([None], "float32")]
             )
         return functions[key](stacked, np.asarray(rates, np.float32)).numpy().tolist()
+
+    def call(batches: Sequence[tuple[Any, Any]], rates: Sequence[float]) -> list[float]:
+        def shapes(pair: tuple[tuple[Any, Any], float]) -> tuple:
+            return tuple(array.shape for array in keras.tree.flatten(pair[0]))
+
+        groups = itertools.groupby(zip(batches, rates, strict=True), key=shapes)
+        return [
+            loss for _, pairs in groups for loss in together(*map(list, zip(*pairs, strict=True)))
+        ]
 
     return call
 

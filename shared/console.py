@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,6 +65,13 @@ def examples(*commands: str) -> str:
         The epilog.
     """
     return "\n".join(["Examples:", *(escape(command) for command in commands)])
+
+
+def command_line() -> str:
+    """Return the command that runs, for cards and pages, without the place of the data folder."""
+    data = os.environ.get("CONVSUITE_DATA")
+    words = [word.replace(data, "DATA") if data else word for word in sys.argv[1:]]
+    return shlex.join(["convsuite", *words])
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Fixtures that many tests use."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import hypothesis
@@ -38,6 +39,22 @@ def data() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def display():
+    """A free X display of its own."""
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x900x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        number = answer.readline().strip()
+    if not number:
+        pytest.skip("Xvfb found no free display")
+    yield f":{number}"
+    server.terminate()
+    server.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")

@@ -5,22 +5,38 @@ classes of ModelNet40, `S55_5` and `S55_6` the 55 of ShapeNetCore. The reader of
 runs what a file contains.
 """
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shared import checkpoints
+from shared import assets, checkpoints, weights
 from shared.errors import WeightsError
+from shared.weights import Card
 
+from .data import Form
 from .octree import FULL_DEPTH, decode
 
 if TYPE_CHECKING:
     import keras
 
+# fmt: off
+MODELNET40 = (
+    "airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "cone",
+    "cup", "curtain", "desk", "door", "dresser", "flower_pot", "glass_box", "guitar", "keyboard",
+    "lamp", "laptop", "mantel", "monitor", "night_stand", "person", "piano", "plant", "radio",
+    "range_hood", "sink", "sofa", "stairs", "stool", "table", "tent", "toilet", "tv_stand", "vase",
+    "wardrobe", "xbox",
+)
+# fmt: on
+"""The classes of ModelNet40 in the order of `ocnn_M40_5`; that of `ocnn_M40_6` is another."""
 _COARSEST = FULL_DEPTH + 1
 _LAST = 3  # `conv3` works on level 3, `conv2` on level 4, and so on
 _SIDE = 2**FULL_DEPTH
+_SHAPENET = 55
+_CONV = re.compile(r"conv(\d+)")
 
 
 def load(path: str | Path) -> "keras.Model":
@@ -58,6 +74,50 @@ def load(path: str | Path) -> "keras.Model":
     if any(not np.isfinite(weight).all() for weight in network.get_weights()):
         raise WeightsError(f"{path}: the file holds numbers that are not finite.")
     return network
+
+
+def import_weights(path: str | Path, name: str | None = None) -> Path:
+    """Convert a file of the authors into weights that are found by name.
+
+    Args:
+        path: As for `load`.
+        name: By which they are found; the name of the file unless given.
+
+    Returns:
+        The `.keras` file in the user's folder. `ocnn_M40_5` has the names of its classes, the
+        others have numbers, since their orders were not published.
+
+    Raises:
+        WeightsError: As `load`, or the name is that of weights that ship.
+    """
+    from . import tasks
+
+    path = Path(path)
+    network = load(path)
+    stem = path.stem if name is None else name
+    out = weights.user_dir() / tasks.APP / f"{stem}.keras"
+    if (assets.weights_dir() / tasks.APP / out.name).exists():
+        raise WeightsError(f"{stem} is the name of weights that ship; choose another with --name.")
+    count = network.output_shape[-1]
+    depth = max(int(match[1]) for layer in network.layers if (match := _CONV.fullmatch(layer.name)))
+    names = MODELNET40 if path.stem == "ocnn_M40_5" else [f"class {i}" for i in range(count)]
+    form = Form(depth=depth, up="y" if count == _SHAPENET else "z")
+    card = Card(
+        app=tasks.APP,
+        name=stem,
+        summary=f"O-CNN({depth}) of its authors, {count} classes",
+        settings={
+            "task": "classes",
+            "names": list(names),
+            "network": "lenet",
+            "votes": 12,
+            "form": dataclasses.asdict(form),
+        },
+        training={"data": "ModelNet40" if count == len(MODELNET40) else "ShapeNetCore55"},
+        licence="MIT (microsoft/O-CNN)",
+    )
+    weights.save_model(network, out, card)
+    return out
 
 
 def _numbers(arrays: dict[str, np.ndarray]) -> list[int]:

@@ -287,6 +287,15 @@ class OctreeVoxels(_Rows):
 
 
 @keras.saving.register_keras_serializable("convsuite")
+class PoseMax(keras.layers.Layer):
+    """Maximum over the batch, which is the poses of one shape: `(poses, c)` -> `(1, c)`."""
+
+    def call(self, x):
+        """Return the largest of each channel."""
+        return ops.max(x, axis=0, keepdims=True)
+
+
+@keras.saving.register_keras_serializable("convsuite")
 class OctreeGlobalAverage(_Rows):
     """Mean over the rows of level 2 of each shape.
 

@@ -22,6 +22,7 @@ from .layers import (
     OctreeNormalization,
     OctreeRows,
     OctreeVoxels,
+    PoseMax,
 )
 from .octree import FULL_DEPTH, LARGEST_DEPTH, SMALLEST_DEPTH
 
@@ -52,10 +53,30 @@ def lenet(depth, channels=3, classes=40, *, nonempty=False, dropout=0.5, least=2
         x = net.pool(x, level)
     x = OctreeVoxels(nonempty=nonempty, name="voxels")(x, net.table("children", FULL_DEPTH))
     x = layers.Flatten(name="flat")(x)
+    return net.model(head(x, classes, dropout), "lenet")
+
+
+def head(x, classes, dropout=0.5):
+    """Return the logits of a LeNet, given its features as vectors."""
     x = layers.Dropout(dropout, name="drop1")(x)
-    x = net.dense(x, 128, "fc1")
+    x = _Net.dense(x, 128, "fc1")
     x = layers.Dropout(dropout, name="drop2")(x)
-    return net.model(_logits(x, classes), "lenet")
+    return _logits(x, classes)
+
+
+def pooled(network, classes):
+    """Build the retrieval network of the paper (section 5.2) on a trained LeNet.
+
+    Args:
+        network: From `lenet`; its layers are shared.
+        classes: Number of classes.
+
+    Returns:
+        A functional model, tables of all poses of one shape -> logits `(1, classes)`; the largest
+        of each feature over the poses goes through dense layers of its own.
+    """
+    x = PoseMax(name="poses")(network.get_layer("flat").output)
+    return keras.Model(network.input, head(x, classes), name="pooled")
 
 
 def resnet(depth, channels=3, classes=40, *, blocks=3, nonempty=False, dropout=0.5):
@@ -256,12 +277,14 @@ class _Net:
         deconv = OctreeDeconv(filters, initializer=self.initializer, name=name, **self.options)
         return self._normal(deconv(x, self.born(level)), name, self.table("mask", level))
 
-    def dense(self, x, filters, name, mask=None, relu=True):
+    @classmethod
+    def dense(cls, x, filters, name, mask=None, relu=True):
         """1 x 1 x 1 convolution or dense layer, normalisation over real rows, ReLU."""
         x = layers.Dense(filters, use_bias=False, name=name)(x)
-        return self._normal(x, name, mask, relu)
+        return cls._normal(x, name, mask, relu)
 
-    def _normal(self, x, name, mask, relu=True):
+    @staticmethod
+    def _normal(x, name, mask, relu=True):
         normal = OctreeNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")
         x = normal(x, mask=mask)
         return layers.ReLU(name=f"{name}_relu")(x) if relu else x

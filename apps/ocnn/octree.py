@@ -250,15 +250,13 @@ def build(
             f"The largest coordinate of the points is {largest:.4g}; normalise the shape into "
             "-1 to 1 before its octree is built."
         )
-    scaled = _leaf_units(points, depth)
-    # Rounding may carry a point just below +1 there, whose cell would not exist.
-    np.minimum(scaled, np.nextafter(np.float32(2**depth), np.float32(0)), out=scaled)
-    cells = scaled.astype(np.int32)
-    leaves, order, starts = _groups(encode(cells))
+    scaled = _scaled(points, depth)
+    places = scaled.astype(np.int32)
+    leaves, order, starts = _groups(encode(places))
     counts = np.diff(starts, append=len(order))
 
     # Sums of fractions keep more digits than sums of coordinates.
-    fractions = _sums(scaled - cells, order, starts) / counts[:, None].astype(np.float32)
+    fractions = _sums(scaled - places, order, starts) / counts[:, None].astype(np.float32)
     sums = _sums(normals, order, starts)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     if features is not None:
@@ -269,11 +267,16 @@ def build(
     return _grown(
         depth,
         leaves,
-        cells[order[starts]] + fractions,
+        places[order[starts]] + fractions,
         sums / np.maximum(lengths, np.float32(1e-12)),
         labels,
         features,
     )
+
+
+def cells(points: np.ndarray, level: int) -> np.ndarray:
+    """Return the cells of a level that points `(n, 3)` in -1..1 lie in, int32 `(n, 3)`."""
+    return _scaled(points, level).astype(np.int32)
 
 
 def merge(octrees: Sequence[Octree]) -> Octree:
@@ -328,21 +331,25 @@ def merge(octrees: Sequence[Octree]) -> Octree:
     )
 
 
-def save(octree: Octree, path: str | Path) -> None:
-    """Write the octree of one shape as a small `.npz`; it appears complete or not at all.
+def save(octrees: Sequence[Octree], path: str | Path) -> None:
+    """Write octrees as one small `.npz`; it appears complete or not at all.
+
+    Args:
+        octrees: As for `merge`.
+        path: Target.
 
     Raises:
-        DataError: It is a batch, or the file cannot be written.
+        DataError: They differ in what they hold, or the file cannot be written.
     """
-    if octree.batch != 1:
-        raise DataError(f"{path} cannot take a batch of octrees; save them one by one.")
+    merged = merge(octrees)
     arrays = {
-        "depth": np.array(octree.depth),
-        "leaves": octree.keys[-1][octree.nonempty[-1]],
-        "points": octree.points,
-        "normals": octree.normals,
-        "labels": octree.labels,
-        "features": octree.features,
+        "depth": np.array(merged.depth),
+        "counts": np.array([len(octree.points) for octree in octrees]),
+        "leaves": merged.keys[-1][merged.nonempty[-1]] & (1 << _SHAPE_BIT) - 1,
+        "points": merged.points,
+        "normals": merged.normals,
+        "labels": merged.labels,
+        "features": merged.features,
     }
     part = Path(f"{path}.part-{os.getpid()}")
     try:
@@ -355,34 +362,47 @@ def save(octree: Octree, path: str | Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def load(path: str | Path) -> Octree:
+def load(path: str | Path) -> list[Octree]:
     """Read what `save` wrote; nothing in the file is ever executed.
 
     Raises:
-        DataError: The file cannot be read, or is no sound octree.
+        DataError: The file cannot be read, or holds no sound octrees.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        depth, leaves = int(arrays["depth"]), arrays["leaves"]
+        depth, counts = int(arrays.pop("depth")), arrays.pop("counts")
         _check_depth(depth)
-        if leaves.dtype != np.int64 or leaves.ndim != 1 or not len(leaves):
-            raise DataError("it has no keys")
-        if leaves[0] < 0 or leaves[-1] >= 8**depth or (np.diff(leaves) <= 0).any():
-            raise DataError("its keys are not in order")
-        points = _rows("points", arrays["points"], 3, len(leaves))
-        if (encode(np.clip(points, 0, 2**depth - 1).astype(np.int32)) != leaves).any():
-            raise DataError("its points lie outside their leaves")
-        normals = _rows("normals", arrays["normals"], 3, len(leaves))
-        labels, features = arrays.get("labels"), arrays.get("features")
-        if labels is not None:
-            labels = _check_labels(labels, len(leaves)).astype(np.int32)
-        if features is not None:
-            features = _rows("features", features, None, len(leaves))
+        if counts.dtype.kind not in "iu" or counts.ndim != 1 or (counts < 1).any():
+            raise DataError("its octrees have no leaves")
+        if any(len(rows) != counts.sum() for rows in arrays.values()):
+            raise DataError("its arrays do not go together")
+        ends = np.cumsum(counts)[:-1]
+        parts = {name: np.split(rows, ends) for name, rows in arrays.items()}
+        return [
+            _checked(depth, **{name: rows[number] for name, rows in parts.items()})
+            for number in range(len(counts))
+        ]
     except (DataError, *_UNREADABLE) as error:
         raise DataError(
-            f"{path} is no octree of this program ({reason(error)}); build it again."
+            f"{path} holds no octrees of this program ({reason(error)}); build them again."
         ) from error
+
+
+def _checked(depth, leaves, points, normals, labels=None, features=None):
+    """Return the octree of arrays that come from outside."""
+    if leaves.dtype != np.int64 or leaves.ndim != 1:
+        raise DataError("it has no keys")
+    if leaves[0] < 0 or leaves[-1] >= 8**depth or (np.diff(leaves) <= 0).any():
+        raise DataError("its keys are not in order")
+    points = _rows("points", points, 3, len(leaves))
+    if (encode(np.clip(points, 0, 2**depth - 1).astype(np.int32)) != leaves).any():
+        raise DataError("its points lie outside their leaves")
+    normals = _rows("normals", normals, 3, len(leaves))
+    if labels is not None:
+        labels = _check_labels(labels, len(leaves)).astype(np.int32)
+    if features is not None:
+        features = _rows("features", features, None, len(leaves))
     return _grown(depth, leaves, points, normals, labels, features)
 
 
@@ -427,6 +447,13 @@ def _check_labels(labels, count):
 def _leaf_units(points, level):
     """Return points of -1..1 in units of the cells of a level, in float32 as `ocnn` does."""
     return (points.astype(np.float32, copy=False) + np.float32(1)) * np.float32(2 ** (level - 1))
+
+
+def _scaled(points, level):
+    """Return points in units of the cells of a level, inside the last one at most."""
+    scaled = _leaf_units(points, level)
+    # Rounding may carry a point just below +1 there, whose cell would not exist.
+    return np.minimum(scaled, np.nextafter(np.float32(2**level), np.float32(0)))
 
 
 def _groups(keys):

@@ -6,7 +6,6 @@ ratios carry over from machine to machine where times do not.
 """
 
 import functools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import keras
 import numpy as np
 
 from shared import backend, layers
+from shared.timing import ratio, turns
 
 from .macs import layer_table
 from .registry import create, spec
@@ -28,33 +28,6 @@ TAPS: Mapping[str, Sequence[str]] = {
 RESNEXT = ((56, 128, 32), (28, 256, 32), (14, 512, 32), (7, 1024, 32))
 DEPTHWISE = ((112, 32, 32), (56, 128, 128), (28, 256, 256), (14, 512, 512), (7, 1024, 1024))
 GROUPED_NETWORKS = ("resnext50_32x4d", "alexnet")
-
-
-def turns(
-    functions: Sequence[Callable[[], Any]],
-    repeats: int,
-    clock: Callable[[], float] = time.process_time,
-) -> np.ndarray:
-    """Time functions in turn, after one call of each; every second round goes backwards.
-
-    Returns:
-        Seconds of `clock`, `(repeats, functions)`.
-    """
-    for function in functions:
-        function()
-    seconds = np.empty((repeats, len(functions)))
-    for turn in range(repeats):
-        order = range(len(functions))
-        for which in order if turn % 2 == 0 else reversed(order):
-            start = clock()
-            functions[which]()
-            seconds[turn, which] = clock() - start
-    return seconds
-
-
-def ratio(seconds: np.ndarray, above: int, below: int) -> float:
-    """Return the median over the turns of one function's time divided by another's."""
-    return float(np.median(seconds[:, above] / seconds[:, below]))
 
 
 def twins(

@@ -293,7 +293,7 @@ def visualise(
     tap = tap or middle_tap(network)
     if len(pictures) == 1:
         page.heading(pictures[0].name)
-        picture_page(looker, pictures[0], page, command=_command(), tap=tap)
+        picture_page(looker, pictures[0], page, command=console.command_line(), tap=tap)
     else:
         page.heading(f"Channels of {tap}")
         strongest_page(looker, pictures, page, tap=tap, method=method, channels=channel)
@@ -401,7 +401,7 @@ def train_digits(
             epochs=epochs,
             seed=seed,
             minutes=minutes,
-            command=_command(),
+            command=console.command_line(),
             resume=resume,
             quiet=quiet,
         )
@@ -431,6 +431,10 @@ def train_pictures(
     recipe: Annotated[str, typer.Option("--recipe", help="How to train.")] = "cifar",
     licence: Licence = _OWNERS,
     epochs: Epochs = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", min=1e-8, help="At its highest; the recipe's else."),
+    ] = None,
     minutes: Minutes = None,
     resume: Resume = False,
     seed: console.Seed = 0,
@@ -451,9 +455,10 @@ def train_pictures(
         recipe=recipe,
         licence=licence,
         epochs=epochs,
+        learning_rate=learning_rate,
         seed=seed,
         minutes=minutes,
-        command=_command(),
+        command=console.command_line(),
         resume=resume,
         quiet=quiet,
     )
@@ -499,7 +504,7 @@ def train_shipped(
             needed = "--digits" if training.learns_digits(name) else "--pictures"
             raise ConvsuiteError(f"{name} needs something to learn from: give {needed}.")
     for name, source in sources.items():
-        options = {"command": _command(), "quiet": quiet}
+        options = {"command": console.command_line(), "quiet": quiet}
         if not training.learns_digits(name):
             options |= {"test": test, "licence": licence}
         _tell(training.ship(name, out, source, **options), quiet, False)
@@ -586,17 +591,6 @@ def import_weights(
         console.emit({"file": path})
     else:
         console.console.print(f"written: {path}", markup=False, soft_wrap=True)
-
-
-def _command() -> str:
-    """Return the command line, for cards and pages, without the place of the data folder."""
-    import os
-    import shlex
-    import sys
-
-    data = os.environ.get("CONVSUITE_DATA")
-    words = [word.replace(data, "DATA") if data else word for word in sys.argv[1:]]
-    return shlex.join(["convsuite", *words])
 
 
 def _tell(trained, quiet: bool, json: bool) -> None:

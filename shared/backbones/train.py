@@ -179,6 +179,7 @@ class Options:
 
     Attributes:
         epochs: Instead of those of the recipe.
+        learning_rate: The same.
         seed: Of the weights, and of the order and the cuts of the examples.
         minutes: Time budget.
         command: That repeats the training, for the card.
@@ -187,6 +188,7 @@ class Options:
     """
 
     epochs: int | None = None
+    learning_rate: float | None = None
     seed: int = 0
     minutes: float | None = None
     command: str = ""
@@ -519,7 +521,7 @@ def _train(
         batches,
         training.Schedule(
             epochs * batches.per_epoch,
-            recipe.learning_rate,
+            options.learning_rate or recipe.learning_rate,
             warmup=recipe.warmup,
             final=0.0,
             minutes=options.minutes,
@@ -532,7 +534,8 @@ def _train(
     )
     error, train_error = tests.error(forward), examples.error(forward)
     facts = {
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": dataclasses.asdict(recipe)
+        | {"learning_rate": options.learning_rate or recipe.learning_rate},
         "command": options.command,
         "steps": outcome.steps,
         "batch": batches.batch,

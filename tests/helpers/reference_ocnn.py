@@ -1,29 +1,17 @@
 """The independent implementation that octrees and their networks are compared with."""
 
-import functools
-import importlib.util
-import sys
-import types
-
 import numpy as np
 import pytest
 
+from apps.ocnn.bench import peer
 
-@functools.cache
+
 def ocnn():
     """Return the package `ocnn` (MIT, needs torch), or skip the test."""
-    pytest.importorskip("torch")
-    if importlib.util.find_spec("torchvision") is not None:
-        return pytest.importorskip("ocnn")
-    # One of its networks, which nothing here uses, starts from an image network.
-    names = ("torchvision", "torchvision.models")
-    sys.modules |= {name: types.ModuleType(name) for name in names}
-    sys.modules["torchvision.models"].resnet18 = None
-    try:
-        return pytest.importorskip("ocnn")
-    finally:
-        for name in names:
-            del sys.modules[name]
+    package = peer()
+    if package is None:
+        pytest.skip("the package ocnn is not installed")
+    return package
 
 
 def reference_octree(clouds, depth):

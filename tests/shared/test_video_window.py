@@ -47,22 +47,6 @@ print(f"strength {{look.strength:.1f}}")
 
 
 @pytest.fixture(scope="module")
-def display():
-    """A free X display of its own."""
-    read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x900x24", "-nolisten", "tcp"]
-    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
-    os.close(write)
-    with os.fdopen(read) as answer:
-        number = answer.readline().strip()
-    if not number:
-        pytest.skip("Xvfb found no free display")
-    yield f":{number}"
-    server.terminate()
-    server.wait(timeout=30)
-
-
-@pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """A minute of one colour, with a tone."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"

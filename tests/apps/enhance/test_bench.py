@@ -1,17 +1,21 @@
 """The benches measure what they say, on small material."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from apps.enhance import bench
 from apps.enhance.material import Material
 from apps.enhance.operators import clahe
-from shared import images
+from shared import images, metrics
 from shared.errors import DataError
 
 
-def test_flicker_is_lower_with_smoothing():
+def test_flicker_is_lower_with_smoothing(monkeypatch):
     """Acceptance: at most 1.6 times the input's, with smoothing."""
+    # Each network is compiled once; what a stream remembers is its own.
+    monkeypatch.setattr(bench, "_network", functools.cache(bench._network))
     noise, gain = bench.flicker(frames=12, photos=1)
     assert noise["smoothed"] <= 1.6 * noise["input"]
     assert noise["smoothed"] < noise["unsmoothed"]
@@ -32,15 +36,16 @@ def test_a_spoilt_grid_loses_what_the_look_gains():
 
 
 def test_leaving_one_out_never_tests_what_was_learned(tmp_path, photo):
-    """Of three pairs one has a look of its own, which its own table would have found."""
-    for number, gain in enumerate((0.5, 0.5, 0.9)):
+    """Of two pairs each has a look of its own, so that each is tested by the other's table."""
+    for number, gain in enumerate((0.5, 0.9)):
         before = np.roll(photo, 40 * number, axis=1)
         images.write(tmp_path / "input" / f"{number}.png", before)
         images.write(tmp_path / "target" / f"{number}.png", (gain * before).astype("uint8"))
     rungs = {rung.method: rung for rung in bench.leave_one_out(tmp_path, quiet=True)}
     assert {"identity", "auto-contrast", "mean gamma", "table"} <= rungs.keys()
-    assert rungs["table"].pictures == 3
-    assert rungs["table"].psnr < 30
+    assert rungs["table"].pictures == 2
+    wrong = metrics.psnr((0.5 * photo).astype("uint8"), (0.9 * photo).astype("uint8"))
+    assert rungs["table"].psnr == pytest.approx(wrong, abs=1)
 
 
 def test_one_pair_cannot_be_left_out(tmp_path, photo):

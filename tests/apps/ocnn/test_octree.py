@@ -295,32 +295,35 @@ def test_unknown_features_are_refused():
 
 
 def test_saved_octrees_come_back(tmp_path, rng):
-    points, normals = random_cloud(rng, 700)
-    tree = build(points, normals, 5, rng.integers(-1, 5, 700), rng.random((700, 2)))
-    save(tree, tmp_path / "tree.npz")
-    back = load(tmp_path / "tree.npz")
-    assert [p.name for p in tmp_path.iterdir()] == ["tree.npz"]
-    assert back.depth == 5
-    for ours, theirs in zip(back.keys + back.children, tree.keys + tree.children, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    for name in ("points", "normals", "labels", "features"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(tree, name))
-    with pytest.raises(DataError, match="one by one"):
-        save(merge([tree, tree]), tmp_path / "batch.npz")
+    trees = []
+    for count in (700, 1, 90):
+        points, normals = random_cloud(rng, count)
+        trees.append(build(points, normals, 5, rng.integers(-1, 5, count), rng.random((count, 2))))
+    save(trees, tmp_path / "trees.npz")
+    found = load(tmp_path / "trees.npz")
+    assert [p.name for p in tmp_path.iterdir()] == ["trees.npz"]
+    for tree, back in zip(trees, found, strict=True):
+        assert (back.depth, back.batch) == (5, 1)
+        for ours, theirs in zip(back.keys + back.children, tree.keys + tree.children, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        for name in ("points", "normals", "labels", "features"):
+            np.testing.assert_array_equal(getattr(back, name), getattr(tree, name))
+    with pytest.raises(DataError, match="cannot be made"):
+        save([], tmp_path / "none.npz")
     with pytest.raises(DataError, match="cannot be written"):
-        save(tree, tmp_path / "nowhere" / "tree.npz")
+        save(trees, tmp_path / "nowhere" / "trees.npz")
 
 
 def test_damaged_files_are_refused(tmp_path, rng):
-    tree = build(*random_cloud(rng, 50), 4)
-    path = tmp_path / "tree.npz"
-    save(tree, path)
+    trees = [build(*random_cloud(rng, 50), 4) for _ in range(2)]
+    path = tmp_path / "trees.npz"
+    save(trees, path)
     whole = path.read_bytes()
     with np.load(path) as file:
         arrays = dict(file)
 
     def refused():
-        with pytest.raises(DataError, match="build it again"):
+        with pytest.raises(DataError, match="build them again"):
             load(path)
 
     for part in (b"", whole[:10], whole[:-30], b"PK" + whole[5:], b"\x80\x04N."):
@@ -335,6 +338,10 @@ def test_damaged_files_are_refused(tmp_path, rng):
         {"depth": np.array(99)},
         {"depth": np.array([4, 4])},
         {"depth": np.array({}, dtype=object)},
+        {"counts": arrays["counts"][:1]},
+        {"counts": arrays["counts"] + [1, -1]},
+        {"counts": np.append(arrays["counts"], 0)},
+        {"counts": arrays["counts"].astype(np.float64)},
         {"leaves": arrays["leaves"][::-1]},
         {"leaves": arrays["leaves"] + 8**4},
         {"leaves": arrays["leaves"].astype(np.float64)},
@@ -343,6 +350,7 @@ def test_damaged_files_are_refused(tmp_path, rng):
         {"points": arrays["points"][::-1]},
         {"normals": arrays["normals"][:, :2]},
         {"labels": np.full(len(arrays["leaves"]), -7)},
+        {"more": arrays["leaves"]},
     ):
         np.savez(path, **(arrays | change))
         refused()

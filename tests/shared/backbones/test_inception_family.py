@@ -155,6 +155,7 @@ def test_symmetric_padding_breaks_nasnet(monkeypatch, rng):
     assert difference(run(wrong, batch), run(right, batch)) > 1e-2
 
 
+@pytest.mark.slow  # its cells are those of the twins above, its size is that of its spec
 def test_nasnet_large_has_the_layers_of_keras():
     side = {"input_shape": (32, 32, 3)}
     twin = abstract(keras.applications.NASNetLarge, weights=None, **side)
