@@ -11,7 +11,11 @@ from .tasks import Hit
 
 _KNOWN = ("airplane", "bed", "bookshelf", "bottle", "chair", "cup", "lamp", "table", "vase")
 """Classes that can be made up and that the shipped classifier knows."""
-_SEGMENTED = (("chair", "made_chair"), ("airplane", "made_airplane"), ("lamp", "made_lamp"))
+_SEGMENTED = (
+    ("chair", "made_chair", "trained on made-up chairs"),
+    ("lamp", "made_lamp", "trained on made-up lamps"),
+    ("airplane", "parts_airplane", "trained on real airplanes, in any orientation"),
+)
 _SEED = 7
 
 
@@ -71,13 +75,13 @@ def _show_likeness(page, folder, out):
 
 def _show_parts(page, folder, out):
     page.heading("What its parts are", level=3)
-    for name, weights in _SEGMENTED:
+    for name, weights, trained in _SEGMENTED:
         files = sorted(folder.glob(f"{name}/*/*.ply"))[:3]
         done = demo.convsuite(
             "ocnn", "segment", *files, "--out", out / weights, "--weights", weights, "--overwrite",
             "--json",
         )  # fmt: skip
-        page.heading(name, level=4)
+        page.heading(f"{name}: a network {trained}", level=4)
         page.command(done.command)
         gallery.parts(page, [Path(file) for file in done.answer["files"]], done.answer["parts"])
 

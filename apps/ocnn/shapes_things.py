@@ -123,20 +123,24 @@ def vase(rng):
         yield "handles", pair(handle, 0) if rng.random() < 0.7 else handle
 
 
-def cup(rng):
-    """A mug with a handle, a tumbler, or a goblet on a stem."""
+def goblet(rng):
+    """A drinking vessel on a stem."""
     radius, height = rng.uniform(0.03, 0.055), rng.uniform(0.06, 0.13)
     thick, sides = rng.uniform(0.002, 0.005), int(rng.choice([10, 24]))
-    if rng.random() < 0.4:
-        stem, foot = rng.uniform(0.02, 0.1), radius * rng.uniform(0.6, 1.05)
-        thin = rng.uniform(0.003, 0.01)
-        feet = [(foot, 0), (foot, 0.004), (thin, rng.uniform(0.006, 0.025)), (thin, stem)]
-        yield "foot", revolve(feet, sides=sides)
-        t = np.linspace(0, 1, 10)
-        round_off = t ** rng.uniform(0.25, 0.7) * (1 - rng.uniform(0, 0.35) * t**3)
-        bowl_wall = zip(np.maximum(radius * round_off, thin), stem + height * t, strict=True)
-        yield "body", _hollow(list(bowl_wall), thick, (0, 0, 0), sides)
-        return
+    stem, foot = rng.uniform(0.02, 0.1), radius * rng.uniform(0.6, 1.05)
+    thin = rng.uniform(0.003, 0.01)
+    feet = [(foot, 0), (foot, 0.004), (thin, rng.uniform(0.006, 0.025)), (thin, stem)]
+    yield "foot", revolve(feet, sides=sides)
+    t = np.linspace(0, 1, 10)
+    round_off = t ** rng.uniform(0.25, 0.7) * (1 - rng.uniform(0, 0.35) * t**3)
+    bowl_wall = zip(np.maximum(radius * round_off, thin), stem + height * t, strict=True)
+    yield "body", _hollow(list(bowl_wall), thick, (0, 0, 0), sides)
+
+
+def cup(rng):
+    """A mug with a handle, or a tumbler."""
+    radius, height = rng.uniform(0.03, 0.055), rng.uniform(0.06, 0.13)
+    thick, sides = rng.uniform(0.002, 0.005), int(rng.choice([10, 24]))
     foot, belly = rng.uniform(0.6, 1.05), rng.choice([0, rng.uniform(-0.15, 0.25)])
     t = np.linspace(0, 1, 8)
     wall = radius * (foot + (1 - foot) * t + belly * np.sin(np.pi * t))

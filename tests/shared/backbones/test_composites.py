@@ -91,6 +91,7 @@ def hits(composites, points):
 
 
 def test_a_grey_square_harms_most_on_the_object(network, composites):
+    composites = composites[::2]  # each takes 49 squares
     forward = backend.compiled(network([backbones.spec(NETWORK).body, "probs"]))
     grey = as_input(np.full((SIDE, SIDE, 3), 0.5, "float32"))[0, 0]
     side, step = SIDE // 4, SIDE // 6
@@ -101,8 +102,8 @@ def test_a_grey_square_harms_most_on_the_object(network, composites):
         for one in composites
     ]
     found, elsewhere = hits(composites, points)
-    assert found >= 8
-    assert elsewhere < 8
+    assert found >= 4
+    assert elsewhere < 4
 
 
 def test_gradcam_peaks_on_the_object(network, composites):
