@@ -7,9 +7,9 @@ is held out.
 import contextlib
 import dataclasses
 import hashlib
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -258,20 +258,20 @@ class Prepared(NamedTuple):
 
 
 class _Preparation:
-    """Brings octrees of files into the cache, for `shared.folders`."""
+    """Gathers the octrees of files, for `shared.folders`."""
 
-    def __init__(self, cache: Path, form: Form, poses: Poses, up: Up | None):
-        self._cache, self._arguments = Cache(cache), (form, poses, up)
+    def __init__(self, cache: Cache, form: Form, poses: Poses, up: Up | None):
+        self._cache, self._arguments = cache, (form, poses, up)
+        self.found: dict[Path, list[Octree]] = {}
 
-    def read(self, path: Path) -> Path:
-        self._cache.octrees(path, *self._arguments)
-        return path
+    def read(self, path: Path) -> tuple[Path, list[Octree]]:
+        return path, self._cache.octrees(path, *self._arguments)
 
-    def apply(self, path: Path) -> Path:
-        return path
+    def apply(self, item: tuple[Path, list[Octree]]) -> tuple[Path, list[Octree]]:
+        return item
 
-    def write(self, path: Path, target: Path) -> None:
-        """Leave the file in the cache, where `read` has put it."""
+    def write(self, item: tuple[Path, list[Octree]], target: Path) -> None:
+        path, self.found[path] = item
 
 
 def prepare(
@@ -296,18 +296,18 @@ def prepare(
     Raises:
         DataError: None of them can be read.
     """
-    place = Cache(cache)
-    make_work = partial(_Preparation, place.folder, form, poses, up)
-    jobs = [folders.Job(file, place.folder / f".{number}") for number, file in enumerate(files)]
-    summary = folders.process(jobs, make_work, out=place.folder, quiet=quiet)
+    work = _Preparation(Cache(cache), form, poses, up)
+    with tempfile.TemporaryDirectory() as nothing:
+        out = Path(nothing)
+        jobs = [folders.Job(file, out / str(number)) for number, file in enumerate(files)]
+        summary = folders.process(jobs, lambda: work, out=out, quiet=quiet)
     if summary.interrupted:
         raise KeyboardInterrupt
-    failed = {failure.source for failure in summary.failures}
-    good = [file for file in files if file not in failed]
-    if files and not good:
+    if files and not work.found:
         first = summary.failures[0]
         raise DataError(f"none of {len(files)} files can be read; {first.source}: {first.reason}")
-    return Prepared(good, [place.octrees(f, form, poses, up) for f in good], summary.failures)
+    good = [file for file in files if file in work.found]
+    return Prepared(good, [work.found[file] for file in good], summary.failures)
 
 
 def fingerprint(shape: Octree) -> bytes:
