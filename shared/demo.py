@@ -64,8 +64,9 @@ def run(out: Path, apps: Sequence[str], *, quiet: bool = False) -> list[str]:
     Returns:
         Names of the applications that failed.
     """
-    from shared import report
+    from shared import backend, report
 
+    backend.setup()  # before any section imports a framework, which would chatter
     page = report.Page("convsuite at work", _INTRO)
     page.heading("Machine")
     page.facts(report.machine())

@@ -27,6 +27,28 @@ def pytest_collection_modifyitems(items):
             item.add_marker(skip)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _initial_weights_by_numpy():
+    """On JAX, draw initial weights by NumPy: JAX compiles a program for every new shape."""
+    if backend.name() != "jax":
+        yield
+        return
+    import keras
+    from keras.src.initializers.random_initializers import compute_fans
+
+    def draw(self, shape, dtype=None, **_):
+        """Return uniform numbers of the same variance and seed."""
+        fans = compute_fans(shape)
+        fan = {"fan_in": fans[0], "fan_out": fans[1], "fan_avg": sum(fans) / 2}[self.mode]
+        limit = (3 * self.scale / max(fan, 1)) ** 0.5
+        values = np.random.default_rng(self.seed).uniform(-limit, limit, shape)
+        return keras.ops.convert_to_tensor(values, dtype)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.initializers.VarianceScaling, "__call__", draw)
+        yield
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of larger real data, outside the repository."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageGrab
+from waiting import wait_for
 
 from shared import video
 
@@ -106,7 +107,7 @@ class Player:
 
     @functools.cached_property
     def window(self):
-        return until(lambda: self.xdotool("search", "--onlyvisible", "--name", TITLE))
+        return wait_for(lambda: self.xdotool("search", "--onlyvisible", "--name", TITLE))
 
     def keys(self, *names):
         self.xdotool("windowfocus", self.window)
@@ -159,17 +160,6 @@ def press_close_button(display, window):
     x11.XCloseDisplay(connection)
 
 
-def until(condition, seconds=60):
-    """Ask again and again until the answer is true; return it."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        answer = condition()
-        if answer:
-            return answer
-        time.sleep(0.1)
-    raise AssertionError("waited in vain")
-
-
 def shows(player, left, right):
     """Whether the middle rows left and right have these colours."""
     picture = player.picture().astype(int)
@@ -182,13 +172,13 @@ def shows(player, left, right):
 
 def test_keys_split_snapshot_recording_and_quit(start, clip, tmp_path):
     player = start(clip, tmp_path / "shots")
-    until(lambda: shows(player, 255 - COLOUR, 255 - COLOUR))
+    wait_for(lambda: shows(player, 255 - COLOUR, 255 - COLOUR))
     player.keys("plus", "plus", "plus", "minus", "s", "r")
-    until(lambda: shows(player, COLOUR, 255 - COLOUR))
+    wait_for(lambda: shows(player, COLOUR, 255 - COLOUR))
     recording = tmp_path / "shots" / ".recording_001.part.mp4"
-    until(recording.exists)
+    wait_for(recording.exists)
     player.keys("p")
-    until((tmp_path / "shots" / "snapshot_001.png").exists)
+    wait_for((tmp_path / "shots" / "snapshot_001.png").exists)
     picture = player.picture()
     Image.fromarray(picture).save(tmp_path / "window.png")
     height, width = picture.shape[:2]
@@ -216,7 +206,7 @@ def test_keys_split_snapshot_recording_and_quit(start, clip, tmp_path):
 
 def test_pause_holds_the_picture_and_the_mouse_moves_the_divider(start, clip, tmp_path):
     player = start(clip, tmp_path)
-    until(lambda: shows(player, 255 - COLOUR, 255 - COLOUR))
+    wait_for(lambda: shows(player, 255 - COLOUR, 255 - COLOUR))
     player.keys("space")
     geometry = ["mousemove", "--window", player.window, "840", "400"]
     player.xdotool(*geometry, "click", "1")
@@ -225,14 +215,14 @@ def test_pause_holds_the_picture_and_the_mouse_moves_the_divider(start, clip, tm
         row = player.picture().astype(int)[360]
         return np.abs(row[800] - COLOUR).max() < 8 and np.abs(row[880] - 255 + COLOUR).max() < 8
 
-    until(divider_follows)
+    wait_for(divider_follows)
     player.keys("Escape")
     player.wait()
 
 
 def test_closing_the_window_ends_the_loop(start, display, clip, tmp_path):
     player = start(clip, tmp_path)
-    until(lambda: shows(player, 255 - COLOUR, 255 - COLOUR))
+    wait_for(lambda: shows(player, 255 - COLOUR, 255 - COLOUR))
     press_close_button(display, int(player.window))
     _, messages = player.wait()
     assert messages == ""

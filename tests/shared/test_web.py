@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from browsing import wait_for
 from typer.testing import CliRunner
+from waiting import wait_for
 
 from shared import web
 from shared.errors import ConvsuiteError, DependencyError, ImageError

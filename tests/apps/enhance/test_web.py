@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from browsing import wait_for
 from PIL import Image, ImageCms
+from waiting import wait_for
 
 pytest.importorskip("gradio", reason="the extra `web` is not installed")
 

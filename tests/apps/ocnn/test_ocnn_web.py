@@ -4,7 +4,7 @@ import re
 import socket
 
 import pytest
-from browsing import wait_for
+from waiting import wait_for
 
 pytest.importorskip("gradio", reason="the extra `web` is not installed")
 pytest.importorskip("open3d")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from waiting import wait_for
 
 from apps.ocnn import view
 from apps.ocnn.meshes import Cloud, Mesh
@@ -42,17 +43,6 @@ needs_display = pytest.mark.skipif(
 )
 
 
-def until(condition, seconds=60):
-    """Ask again and again until the answer is true; return it."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        answer = condition()
-        if answer:
-            return answer
-        time.sleep(0.1)
-    raise AssertionError("waited in vain")
-
-
 @needs_display
 @pytest.mark.window
 def test_keys_mouse_and_pictures(display, tmp_path):
@@ -77,11 +67,11 @@ def test_keys_mouse_and_pictures(display, tmp_path):
         """Press `s` until the picture is there; return it, uint8."""
         path = tmp_path / "out" / f"view_{number:03d}.png"
         xdotool("key", "s")
-        until(path.exists)
+        wait_for(path.exists)
         return np.asarray(Image.open(path)).astype(int)
 
     try:
-        window = until(lambda: xdotool("search", "--onlyvisible", "--name", TITLE))
+        window = wait_for(lambda: xdotool("search", "--onlyvisible", "--name", TITLE))
         assert xdotool("getwindowname", window).startswith(TITLE)
         time.sleep(0.5)
         xdotool("windowfocus", window)

@@ -8,7 +8,7 @@ import urllib.request
 import cv2
 import numpy as np
 import pytest
-from browsing import wait_for
+from waiting import wait_for
 
 pytest.importorskip("gradio", reason="the extra `web` is not installed")
 

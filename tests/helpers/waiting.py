@@ -1,4 +1,4 @@
-"""What tests of pages in a browser share."""
+"""What tests of pages and windows share."""
 
 import time
 
