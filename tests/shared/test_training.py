@@ -125,10 +125,10 @@ def test_early_stop_keeps_the_best_weights(tmp_path):
 
 
 def test_time_budget_ends_the_run_at_a_low_rate(tmp_path):
-    schedule = training.Schedule(10**9, minutes=2 / 60, log_every=20)
+    schedule = training.Schedule(10**9, minutes=4 / 60, log_every=20)
     outcome = training.fit(network(), batches, schedule, tmp_path)
     assert outcome.stopped == "minutes"
-    assert 1.5 < outcome.seconds < 20
+    assert 3 < outcome.seconds < 25
     last = training._read_rows(tmp_path / training.METRICS)[-1]
     assert last["learning_rate"] < 0.5 * schedule.learning_rate
 
