@@ -35,7 +35,7 @@ def build() -> None:
             file = gradio.File(
                 label="Mesh or point cloud",
                 file_types=sorted(meshes.READABLE),
-                value=samples[0],
+                # Empty at first: whoever came for another tab need not wait for the index.
                 height=130,
             )
             examples = gradio.Dataset(

@@ -83,11 +83,6 @@ def test_a_mesh_is_named_in_a_browser(chromium, chair):
         )
         return [re.sub(r"\s+", " ", row) for row in rows]
 
-    wait_for(likeliest)
-    chromium.find_element(
-        "css selector", "button[aria-label='Clear'], button[aria-label='Remove this file']"
-    ).click()
-    wait_for(lambda: not likeliest())
     wait_for(lambda: chromium.find_elements("css selector", "input[type=file]"))[0].send_keys(
         str(chair)
     )
