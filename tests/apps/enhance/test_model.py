@@ -60,6 +60,7 @@ def test_batch_norm_starts_at_the_second_convolution_and_has_no_scale():
 @pytest.mark.backends
 @pytest.mark.parametrize("guide", ["curves", "nn"])
 def test_untrained_network_returns_the_picture(rng, guide):
+    keras.utils.set_random_seed(0)
     network = enhance.hdrnet(Architecture(guide=guide), points=500)
     image = rng.random((60, 80, 3)).astype("float32")
     grid = numpy(network.get_layer("coefficients")(thumbnail(image)[None]))[0]
