@@ -169,7 +169,8 @@ def train_classes(
     classifier = Classifier(network, _settings(recipe, found.classes), cache=given.cache)
     probabilities = np.stack([classifier.of_octrees(poses) for poses in test.octrees])
     single = np.stack([classifier.of_octrees(poses[:1]) for poses in test.octrees])
-    right = int(np.sum(probabilities.argmax(1) == test_labels))
+    answers = probabilities.argmax(1)
+    right = int(np.sum(answers == test_labels))
     facts = {
         "accuracy with voting": round(right / len(test_labels), 4),
         "95 % interval": [round(bound, 3) for bound in scores.wilson(right, len(test_labels))],
@@ -178,7 +179,7 @@ def train_classes(
         "training shapes": len(shapes),
         **_without_network(train_files, labels, test.files, test_labels, given.seed),
         "per class": {
-            name: f"{int(np.sum(probabilities.argmax(1)[test_labels == i] == i))} of "
+            name: f"{int(np.sum(answers[test_labels == i] == i))} of "
             f"{int(np.sum(test_labels == i))}"
             for i, name in enumerate(found.classes)
         },
@@ -215,12 +216,14 @@ def train_retrieval(
     form = classifier.form
     poses = dataclasses.replace(CLASSES.poses, seed=given.seed)
     train = _prepare(found.train, form, poses, given)
-    known = dict(zip(found.train, found.train_labels, strict=True))
-    labels = np.array([known[file] for file in train.files], np.int32)
+    test = _prepare(found.test, form, Poses(CLASSES.votes), given)
+    all_labels = [*found.train_labels, *found.test_labels]
+    known = dict(zip([*found.train, *found.test], all_labels, strict=True))
+    shapes, labels = _apart(train, known, test, given)
     trunk = keras.Model(network.input, network.get_layer("flat").output)
-    reader = Reader(trunk, form, train.octrees[0], poses.count)
+    reader = Reader(trunk, form, shapes[0], poses.count)
     forward = backend.compiled(trunk)
-    features = np.stack([reader.predict(forward, shown) for shown in train.octrees])
+    features = np.stack([reader.predict(forward, shown) for shown in shapes])
 
     keras.utils.set_random_seed(given.seed)
     whole = model.pooled(network, len(found.classes))
@@ -235,13 +238,11 @@ def train_retrieval(
         return some.max(axis=1), labels[numbers]
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    outcome = _fit(dense, loss, train.octrees, batch, None, recipe, out, given)
+    outcome = _fit(dense, loss, shapes, batch, None, recipe, out, given)
     for layer in dense.layers:
         if layer.weights:
             whole.get_layer(layer.name).set_weights(layer.get_weights())
     finished = Classifier(whole, settings | {"network": "pooled"}, cache=given.cache)
-    test = _prepare(found.test, form, Poses(recipe.votes), given)
-    known = dict(zip(found.test, found.test_labels, strict=True))
     right = sum(
         finished.of_octrees(shown).argmax() == known[file]
         for file, shown in zip(test.files, test.octrees, strict=True)
@@ -250,7 +251,7 @@ def train_retrieval(
         "accuracy": round(right / len(test.files), 4),
         "95 % interval": [round(bound, 3) for bound in scores.wilson(right, len(test.files))],
         "test shapes": len(test.files),
-        "training shapes": len(train.files),
+        "training shapes": len(shapes),
     }
     return _save(whole, finished.settings, facts, recipe, outcome, out, given)
 
