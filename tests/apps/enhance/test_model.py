@@ -114,6 +114,8 @@ def halved(rng):
 )
 def test_training_steps_lower_the_loss_and_the_file_gives_the_same(tmp_path, architecture, sampler):
     views = collect([lambda: halved], 4, 0, sampler)
+    # At this rate, one start in some hundreds diverges.
+    keras.utils.set_random_seed(0)
     network = enhance.hdrnet(architecture, sampler.used)
     # An optimizer without variables: TensorFlow traces the step once instead of twice.
     network.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
