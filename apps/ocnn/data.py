@@ -378,7 +378,8 @@ class Reader:
                 return capacity
         if self._capacities:
             # A batch larger than all samples: room for more of them, too.
-            self._capacities.append([_rounded(1.25 * size) for size in sizes])
+            room = [_rounded(1.25 * size) for size in sizes]
+            self._capacities.append(np.maximum(room, self._capacities[-1]).tolist())
             return self._capacities[-1]
         return None
 

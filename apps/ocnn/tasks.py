@@ -5,6 +5,7 @@ Source: Wang et al. 2017, "O-CNN", section 5: answers are averaged over 12 poses
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -144,6 +145,10 @@ class Classifier:
         """Return the classes, given the octrees of the poses."""
         return Answer(self.of_octrees(poses), self.names)
 
+    def expect(self, shapes: Sequence[Octree]) -> None:
+        """Fit the sizes of batches to shapes, where each size is compiled; else to the first."""
+        self._reader = Reader(self.network, self.form, shapes, min(self.poses.count, _BATCH))
+
     def of_octrees(self, poses: list[Octree]) -> np.ndarray:
         """Return the mean probabilities `(classes,)` over the poses."""
         return self.look(poses)[0]
@@ -153,7 +158,9 @@ class Classifier:
 
         Taking the largest over the poses is what the paper does for retrieval (section 5.2).
         """
-        reader = self._read(poses)
+        if self._reader is None:
+            self.expect(poses)
+        reader = self._reader
         logits, features = [], []
         for start in range(0, len(poses), reader.batch):
             part = poses[start : start + reader.batch]
@@ -162,11 +169,6 @@ class Classifier:
             features.append(rows[1][: len(part)])
         probabilities = _softmax(np.concatenate(logits).astype(np.float64)).mean(axis=0)
         return probabilities, np.concatenate(features).max(axis=0)
-
-    def _read(self, poses):
-        if self._reader is None:
-            self._reader = Reader(self.network, self.form, poses, min(self.poses.count, _BATCH))
-        return self._reader
 
     @cached_property
     def _forward(self):

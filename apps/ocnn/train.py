@@ -167,6 +167,7 @@ def train_classes(
 
     outcome = _fit(network, loss, shapes, batch, validate, recipe, out, given)
     classifier = Classifier(network, _settings(recipe, found.classes), cache=given.cache)
+    classifier.expect([pose for poses in test.octrees for pose in poses])
     probabilities = np.stack([classifier.of_octrees(poses) for poses in test.octrees])
     single = np.stack([classifier.of_octrees(poses[:1]) for poses in test.octrees])
     answers = probabilities.argmax(1)

@@ -1,6 +1,8 @@
 """Small folders of shapes that need no scanner, and networks trained on them in seconds."""
 
+import contextlib
 import dataclasses
+import logging
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from apps.ocnn import meshes
 from apps.ocnn.data import Form, Poses
 from apps.ocnn.meshes import Cloud
+from shared import backend
 
 NAMES = ("ball", "pole", "slab")
 
@@ -47,13 +50,39 @@ def recipe():
     )
 
 
+@contextlib.contextmanager
+def compilations():
+    """Gather what JAX says it compiles; nothing on other backends."""
+    messages = []
+    if backend.name() != "jax":
+        yield messages
+        return
+    import jax
+
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger("jax").addHandler(handler)
+    with jax.log_compiles():
+        yield messages
+    logging.getLogger("jax").removeHandler(handler)
+
+
 @pytest.fixture(scope="session")
-def trained(clouds, recipe, tmp_path_factory):
-    """A network for the three classes."""
+def training_and_messages(clouds, recipe, tmp_path_factory):
     from apps.ocnn.train import train_classes
 
     folder = tmp_path_factory.mktemp("trained")
-    return train_classes(clouds, folder / "three.keras", recipe, cache=folder / "cache", quiet=True)
+    with compilations() as messages:
+        trained = train_classes(
+            clouds, folder / "three.keras", recipe, cache=folder / "cache", quiet=True
+        )
+    return trained, messages
+
+
+@pytest.fixture(scope="session")
+def trained(training_and_messages):
+    """A network for the three classes."""
+    return training_and_messages[0]
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import pytest
 
 from apps.ocnn import data, meshes
 from apps.ocnn.tasks import Classifier, Index, Segmenter, card_names, checksum
+from shared import backend
 from shared.errors import DataError, WeightsError
 
 
@@ -36,6 +37,16 @@ def test_training_tells_the_classes_and_the_file_says_so(trained, classifier, he
         answer = classifier(meshes.read(file))
         assert answer.top(1)[0][0] == file.parent.parent.name
         assert answer.probabilities.sum() == pytest.approx(1)
+
+
+@pytest.mark.backends
+@pytest.mark.skipif(backend.name() != "jax", reason="only JAX compiles every size")
+def test_a_training_compiles_its_network_at_most_eight_times(training_and_messages):
+    _, messages = training_and_messages
+    of_network = [m for m in messages if "XLA compilation of jit(train_step)" in m]
+    assert 1 <= len(of_network) <= 2
+    of_network += [m for m in messages if "XLA compilation of jit(stateless)" in m]
+    assert 2 <= len(of_network) <= 8
 
 
 def test_voting_is_the_mean_of_the_poses(classifier, held_out):
