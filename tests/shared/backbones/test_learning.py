@@ -59,7 +59,8 @@ def quick(monkeypatch, rng):
 @pytest.mark.parametrize(("name", "variant"), MEMBERS)
 def test_learns_a_batch_and_saves_what_it_learned(name, variant, rng, tmp_path):
     spec = backbones.spec(name)
-    side = spec.size if spec.size <= 32 else max(32, spec.minimum)
+    # Normalising over fewer numbers, deep networks jump about instead of going downhill.
+    side = spec.size if spec.size <= 32 else max(64, spec.minimum)
     if name == "inception_v3_aux":
         side = 139  # the smallest whose auxiliary classifier has a map
     keras.utils.set_random_seed(0)
@@ -67,11 +68,11 @@ def test_learns_a_batch_and_saves_what_it_learned(name, variant, rng, tmp_path):
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0  # the loss falls by learning alone
-    x = rng.uniform(-1, 1, (4, side, side, spec.channels)).astype("float32")
+    x = rng.uniform(-1, 1, (8, side, side, spec.channels)).astype("float32")
     target = rng.uniform(0, 1, run(model, x).shape).astype("float32")
     # Without compiling, which takes longer than the steps, but for JAX.
     model.compile(
-        keras.optimizers.SGD(1e-2, global_clipnorm=1.0),
+        keras.optimizers.SGD(1e-3, global_clipnorm=1.0),
         "mse",
         run_eagerly=keras.backend.backend() != "jax",
     )
