@@ -49,6 +49,14 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndar
     return confusion_matrix(truth, predicted, labels=np.arange(classes))
 
 
+def mistakes(table: np.ndarray, names: Sequence[str], most: int = 10) -> list[str]:
+    """Say which classes were taken for which, most often first; the table as of `confusion`."""
+    wrong = table * ~np.eye(len(table), dtype=bool)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = zip(*np.unravel_index(order, table.shape), strict=True)
+    return [f"{names[i]} as {names[j]}: {wrong[i, j]}" for i, j in pairs if wrong[i, j]]
+
+
 def part_ious(
     truth: np.ndarray, predicted: np.ndarray, classes: int, weights: np.ndarray | None = None
 ) -> np.ndarray:

@@ -172,6 +172,7 @@ def train_classes(
     single = np.stack([classifier.of_octrees(poses[:1]) for poses in test.octrees])
     answers = probabilities.argmax(1)
     right = int(np.sum(answers == test_labels))
+    table = scores.confusion(test_labels, answers, len(found.classes))
     facts = {
         "accuracy with voting": round(right / len(test_labels), 4),
         "95 % interval": [round(bound, 3) for bound in scores.wilson(right, len(test_labels))],
@@ -180,10 +181,9 @@ def train_classes(
         "training shapes": len(shapes),
         **_without_network(train_files, labels, test.files, test_labels, given.seed),
         "per class": {
-            name: f"{int(np.sum(answers[test_labels == i] == i))} of "
-            f"{int(np.sum(test_labels == i))}"
-            for i, name in enumerate(found.classes)
+            name: f"{table[i, i]} of {table[i].sum()}" for i, name in enumerate(found.classes)
         },
+        "mistaken": scores.mistakes(table, found.classes),
     }
     return _save(network, classifier.settings, facts, recipe, outcome, out, given)
 

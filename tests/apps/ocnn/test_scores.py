@@ -37,6 +37,12 @@ def test_confusion_has_truth_in_rows():
         scores.confusion([0, 1], [0], 4)
 
 
+def test_mistakes_are_named_most_often_first():
+    table = np.array([[5, 1, 0], [2, 3, 0], [0, 0, 4]])
+    assert scores.mistakes(table, "abc") == ["b as a: 2", "a as b: 1"]
+    assert scores.mistakes(table, "abc", most=1) == ["b as a: 2"]
+
+
 def ious(truth, predicted, classes, weights):
     """The definition, point by point."""
     result = []
