@@ -1,0 +1,1 @@
+"""Sentence classification with convolutional networks over word vectors."""
