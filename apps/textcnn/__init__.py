@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "classifier": ["Prediction", "SentenceClassifier", "TextClassifier"],
         "data": ["Rows", "read"],
-        "train": ["Recipe", "evaluate", "train"],
+        "train": ["Recipe"],
         "vectors": ["Vectors"],
     },
 )

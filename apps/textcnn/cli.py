@@ -38,7 +38,9 @@ Weights = Annotated[
 Text = Annotated[str | None, typer.Option("--text", help="Column of the texts; guessed else.")]
 Label = Annotated[str | None, typer.Option("--label", help="Column of the classes; guessed else.")]
 Encoding = Annotated[str, typer.Option("--encoding", help="Of the files.")]
-InputFormat = Annotated[str, typer.Option("--format", help="Of the data; told by name and content.")]
+InputFormat = Annotated[
+    str, typer.Option("--format", help="Of the data; told by name and content.")
+]
 WeightFile = Annotated[
     Path, typer.Option("--out", "-o", metavar="FILE", help="A .keras file to write.")
 ]
@@ -419,6 +421,7 @@ def predict(
 
     One input goes to standard output unless --out names a file or folder; several need a folder.
     """
+    _start("cpu")
     from . import stream
 
     suffix = "" if out is None else out.suffix.lower().removeprefix(".")
@@ -441,7 +444,6 @@ def predict(
         raise typer.BadParameter("several inputs, or a folder, need --out FOLDER.")
     if json and out is None:
         raise typer.BadParameter("--json needs --out; the answers are JSON already.")
-    _start("cpu")
     classifier = _classifier(weights)
     source = sys.stdin.buffer if inputs[0] == "-" else Path(inputs[0])
     if out is None:
@@ -742,3 +744,140 @@ def export(
         console.to_json(settings, indent=2) + "\n", encoding="utf-8"
     )
     print(f"wrote {out}, vocabulary and settings; largest difference {deviation:.1e}")
+
+
+def _show(rows: list[dict], json: bool) -> None:
+    """Print rows of a bench as a table, or as JSON."""
+    if json:
+        console.emit({"rows": rows})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in columns))
+    Console().print(table)
+
+
+def _cell(value) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
+@bench_app.command(
+    "peers",
+    epilog=examples(
+        "convsuite textcnn bench peers reviews.csv --folds 10",
+        "convsuite textcnn bench peers train.tsv --test test.tsv --seeds 3",
+    ),
+)
+def bench_peers(
+    source_data: Data,
+    test: Test = None,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Without --test.")] = 10,
+    only: Annotated[
+        int | None, typer.Option("--only", min=1, help="Measure on so many folds only.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of the network.")] = 1,
+    text: Text = None,
+    label: Label = None,
+    encoding: Encoding = "utf-8",
+    format: InputFormat = "auto",
+    preset: Preset = "default",
+    mode: Mode = "nonstatic",
+    vectors: VectorFile = "auto",
+    tokeniser: Tokeniser = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Compare the network with TF-IDF + SVM, NB-SVM and, where installed, fastText."""
+    _start("cpu")
+    from . import bench
+
+    quiet = quiet or json
+    rows = _read(source_data, text, label, encoding, format, quiet=quiet)
+    held = None if test is None else _read(test, text, label, encoding, format, quiet=True)
+    recipe = _recipe(preset, mode, True, tokeniser)
+    found = _vectors(vectors, rows, recipe, quiet)
+    table = bench.peers(
+        rows,
+        _fitted(recipe, found),
+        test=held,
+        folds=folds,
+        only=only,
+        seeds=range(seeds),
+        given=found,
+        quiet=quiet,
+    )
+    _show(table, json)
+
+
+@bench_app.command("speed", epilog=examples("convsuite textcnn bench speed reviews.csv"))
+def bench_speed(
+    source_data: Data,
+    dim: Annotated[int, typer.Option("--dim", min=1, help="Numbers of a word vector.")] = 300,
+    text: Text = None,
+    label: Label = None,
+    encoding: Encoding = "utf-8",
+    json: Json = False,
+) -> None:
+    """Time answers on one thread: the tables, the network itself, TF-IDF + SVM."""
+    _start("cpu")
+    from . import bench
+
+    _show(bench.speed(_read(source_data, text, label, encoding, quiet=True), dim=dim), json)
+
+
+@bench_app.command(
+    "faithfulness", epilog=examples("convsuite textcnn bench faithfulness r.csv --weights mr-en")
+)
+def bench_faithfulness(
+    source_data: Data,
+    weights: Weights,
+    count: Annotated[int, typer.Option("--count", min=1, help="Texts.")] = 300,
+    text: Text = None,
+    encoding: Encoding = "utf-8",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Take away the words that explanations name, and count the decisions that change."""
+    _start("cpu")
+    import numpy as np
+
+    from . import bench
+
+    texts = _read(source_data, text, None, encoding, labelled=False, quiet=True).texts
+    chosen = np.random.default_rng(seed).permutation(len(texts))[:count]
+    _show([bench.faithfulness(_classifier(weights), [texts[i] for i in chosen], seed)], json)
+
+
+@bench_app.command(
+    "calibration", epilog=examples("convsuite textcnn bench calibration reviews.csv --epochs 8")
+)
+def bench_calibration(
+    source_data: Data,
+    test: Test = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="None stopped early.")] = 8,
+    text: Text = None,
+    label: Label = None,
+    encoding: Encoding = "utf-8",
+    vectors: VectorFile = "auto",
+    tokeniser: Tokeniser = "auto",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Overfit on purpose, and measure how far the temperature mends it."""
+    _start("cpu")
+    from . import bench
+
+    rows = _read(source_data, text, label, encoding, quiet=json)
+    held = None if test is None else _read(test, text, label, encoding, quiet=True)
+    recipe = _recipe("default", "nonstatic", False, tokeniser)
+    found = _vectors(vectors, rows, recipe, json)
+    facts = bench.calibration(
+        rows, _fitted(recipe, found), epochs=epochs, test=held, given=found, seed=seed
+    )
+    _show([facts], json)

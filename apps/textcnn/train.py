@@ -301,9 +301,7 @@ def split_label(label: str, multi_label: bool) -> list[str]:
     return [name for part in label.split(";") if (name := part.strip())]
 
 
-def targets(
-    labels: Sequence[str], names: Sequence[str], multi_label: bool = False
-) -> np.ndarray:
+def targets(labels: Sequence[str], names: Sequence[str], multi_label: bool = False) -> np.ndarray:
     """Return the class of each text, int32 `(n,)`; for several labels float32 `(n, K)` of 0 and 1.
 
     Raises:
