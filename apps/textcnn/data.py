@@ -187,6 +187,8 @@ def stream(
                 file.seek(0)
                 file = files.enter_context(gzip.GzipFile(fileobj=file)) if packed else file
             lines = _Lines(file, name, encoding, most_bytes)
+            # Before the file is closed, and so that one of the caller's stays open.
+            files.callback(lines.detach)
             records = _records(lines, name, format, text)
             while found := list(itertools.islice(records, chunk)):
                 yield found
@@ -659,14 +661,15 @@ class _Lines:
             raise DataError(
                 f"{self._name}, line {number + 1} or later: {reason(error)}; give its encoding."
             ) from error
-        finally:
-            self._reader.detach()
+
+    def detach(self):
+        self._reader.detach()
 
     def _skip(self):
         """Leave out the rest of a line; say whether there was any."""
         lost = False
         while rest := self._reader.readline(self._most):
-            lost = lost or rest != "\n"
+            lost = lost or rest not in ("\n", "\r\n")
             if rest.endswith("\n"):
                 break
         return lost

@@ -324,8 +324,19 @@ def test_stream_survives_a_line_without_end():
     assert peak < 2e6
 
 
+def test_a_stream_may_be_left(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("a line\n" * 1000)
+    with path.open("rb") as file:
+        for source in (file, path):
+            chunks = texts.stream(source, chunk=3)
+            assert len(next(chunks)) == 3
+            chunks.close()
+        assert not file.closed
+
+
 def test_stream_cuts_at_the_limit_only():
-    source = io.BytesIO(b"12345\n123456\n12345")
+    source = io.BytesIO(b"12345\r\n123456\n12345")
     records = flat(texts.stream(source, most_bytes=5))
     assert [(record.text, record.cut) for record in records] == [
         ("12345", False),
