@@ -14,6 +14,7 @@ import importlib.metadata
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -303,8 +304,8 @@ def _plain(path, file):
     header = _HEADER.match(first)
     if header is None:
         lines = [first, *islice(_lines(file), _SAMPLE - 1)]
-        # Words may hold spaces (glove.840B), which add to the fields of some lines only.
-        width = min(len(_fields(line)) for line in lines) - 1
+        # Words may hold spaces (glove.840B), which add to the fields of a few lines.
+        width = Counter(len(_fields(line)) for line in lines).most_common(1)[0][0] - 1
         if width < 1:
             raise _RefusedError("line 1 is no word followed by numbers")
         rows = _text_rows(chain(lines, _lines(file)), width, 1, None)
