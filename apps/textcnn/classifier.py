@@ -107,6 +107,8 @@ class TextClassifier:
             if self.long not in text.LONG
             else "no vocabulary"
             if embedding.vocabulary is None
+            else f"{len(embedding.vocabulary)} words for {embedding.rows} vectors"
+            if len(embedding.vocabulary) != embedding.rows
             else ""
         )
         if problem:
@@ -213,7 +215,7 @@ class TextClassifier:
                 (";".join(name for name, is_on in zip(self.names, row, strict=True) if is_on), None)
                 for row in chosen
             ]
-        # Two classes may have a threshold of their own; subtracting it leaves others as they are.
+        # With thresholds of 1 - t and t, the second of two classes wins from t on.
         shift = 0 if self.thresholds is None else self.thresholds
         return [(self.names[i], int(i)) for i in (probabilities - shift).argmax(1)]
 

@@ -128,10 +128,11 @@ def read(
     if format == "auto" and (guess := _guess_files(path)):
         format = guess
         notes.append(f"{path.name}: read as {format} of classes.")
-    if format == "folder":
-        texts, labels = _read_folder(path, encoding)
-    elif format == "files":
-        texts, labels = _read_files(path, encoding)
+    if format in ("folder", "files"):
+        try:
+            texts, labels = (_read_folder if format == "folder" else _read_files)(path, encoding)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read as {format} ({reason(error)}).") from error
     else:
         content = _content(path, encoding)
         if format == "auto":
@@ -186,6 +187,8 @@ def stream(
                 file.seek(0)
                 file = files.enter_context(gzip.GzipFile(fileobj=file)) if packed else file
             lines = _Lines(file, name, encoding, most_bytes)
+            # Before the file is closed, and so that one of the caller's stays open.
+            files.callback(lines.detach)
             records = _records(lines, name, format, text)
             while found := list(itertools.islice(records, chunk)):
                 yield found
@@ -335,8 +338,9 @@ def _content(path, encoding):
 
 def _known(encoding):
     try:
+        "".encode(encoding)  # codecs that are none of text, such as hex, fail here
         return codecs.lookup(encoding).name
-    except LookupError:
+    except (LookupError, UnicodeError):
         raise DataError(f"There is no encoding {encoding!r}; try utf-8 or latin-1.") from None
 
 
@@ -351,7 +355,8 @@ def _suggestion(data, encoding):
         lenient = data.decode("utf-8", "replace")
         wrong = lenient.count("\ufffd")
         right = sum(not character.isascii() for character in lenient) - wrong
-        if right > wrong:
+        # Some pairs of bytes in other encodings are UTF-8 by chance.
+        if right > 3 * wrong:
             return "the rest is mostly UTF-8, so mend this line"
     try:
         other = [character for character in data.decode("gb18030") if not character.isascii()]
@@ -468,9 +473,7 @@ def _parse(path, content, format, text, label, labelled, notes):
         return parse_sst(
             lines, path, phrases=format.endswith("phrases"), binary=format.startswith("sst2")
         )
-    if format == "numbered":
-        return parse_numbered(lines, path, read_classes(path))
-    raise DataError(f"{path}: is a file, and cannot be read as {format}.")
+    return parse_numbered(lines, path, read_classes(path))
 
 
 def _read_fasttext(path, lines, labelled):
@@ -626,7 +629,7 @@ def _opening(lines):
     """Return in which of the lines of one row the last quote opens; doubled ones close again."""
     opened, place = False, 0
     for number, line in enumerate(lines):
-        if line.count('"') % 2:
+        for _ in range(line.replace('""', "").count('"')):
             opened = not opened
             place = number if opened else place
     return place
@@ -658,14 +661,15 @@ class _Lines:
             raise DataError(
                 f"{self._name}, line {number + 1} or later: {reason(error)}; give its encoding."
             ) from error
-        finally:
-            self._reader.detach()
+
+    def detach(self):
+        self._reader.detach()
 
     def _skip(self):
         """Leave out the rest of a line; say whether there was any."""
         lost = False
         while rest := self._reader.readline(self._most):
-            lost = lost or rest != "\n"
+            lost = lost or rest not in ("\n", "\r\n")
             if rest.endswith("\n"):
                 break
         return lost

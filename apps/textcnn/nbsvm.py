@@ -95,6 +95,19 @@ class NBSVM:
         values = self._count(token_lists) @ self._weights.astype(np.float64) + self._bias
         return np.concatenate([-values, values], axis=1) if self.classes == 2 else values
 
+    def weights_of(self, ngram: str) -> np.ndarray | None:
+        """Return what an n-gram, its tokens joined by spaces, adds to `scores`, float64 `(K,)`.
+
+        None if no training text holds it.
+        """
+        column = self._columns.get(ngram)
+        return None if column is None else self._of_classes(self._weights[column])
+
+    @property
+    def bias(self) -> np.ndarray:
+        """What `scores` gives a text without n-grams, float64 `(K,)`."""
+        return self._of_classes(self._bias)
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return what `from_arrays` needs, as plain arrays to be saved."""
         text = "\n".join(self._columns).encode()
@@ -132,6 +145,10 @@ class NBSVM:
         machine.ngrams, machine._weights, machine._bias = (least, most), weights, bias
         machine.classes = max(2, len(bias))
         return machine
+
+    def _of_classes(self, values):
+        values = values.astype(np.float64)
+        return np.concatenate([-values, values]) if self.classes == 2 else values
 
     def _count(self, token_lists, learn=False):
         """Return which n-grams each text holds, a sparse matrix of 0 and 1."""

@@ -38,7 +38,8 @@ _LONG_TEXT = 128
 _BINS = 15
 _PROGRESS = 0.01
 """Nats below the entropy of the classes that the dev loss must reach to call it learned."""
-_TEMPERATURES = (0.05, 20.0)
+_LEAST, _LARGEST = 0.05, 20.0
+"""Bounds of temperatures and of hybrid weights, which dev texts without an error would not set."""
 
 
 @dataclass(frozen=True)
@@ -525,7 +526,7 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
             return float(np.mean(np.logaddexp(0, scaled) - labels * scaled))
         return nll(log_softmax(scaled), labels)
 
-    found = optimize.minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded")
+    found = optimize.minimize_scalar(loss, bounds=np.log([_LEAST, _LARGEST]), method="bounded")
     return float(np.exp(found.x))
 
 
@@ -541,11 +542,11 @@ def hybrid_weights(
     """
 
     def loss(logs: np.ndarray) -> float:
-        a, b = np.exp(np.clip(logs, -10, 10))
+        a, b = np.clip(np.exp(logs), _LEAST, _LARGEST)
         return nll(log_softmax(a * log_probabilities + b * svm), labels)
 
     found = optimize.minimize(loss, np.log([0.7, 0.7]), method="Nelder-Mead")
-    a, b = np.exp(np.clip(found.x, -10, 10))
+    a, b = np.clip(np.exp(found.x), _LEAST, _LARGEST)
     return float(a), float(b)
 
 

@@ -20,7 +20,7 @@ SIDES = ("train", "dev", "test")
 _TREC = re.compile(r"([A-Za-z]+):(\w+)\s+(.*\S)\s*")
 _TREE = re.compile(r"\(|\)|[^\s()]+")
 _NEUTRAL = 2
-_DEEPEST = 10_000
+_LABELS = ("0", "1", "2", "3", "4")
 
 
 class Sentences(NamedTuple):
@@ -156,12 +156,12 @@ def parse_sst(
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        spans = _spans(line)
-        if spans is None:
+        spans, words = _spans(line)
+        if not spans:
             raise DataError(f"{source}, line {number}: not a tree such as `(3 (2 It) (4 works))`.")
-        for label, text in spans if phrases else spans[-1:]:
+        for label, start, end in spans if phrases else spans[-1:]:
             if not binary or label != _NEUTRAL:
-                texts.append(text)
+                texts.append(" ".join(words[start:end]))
                 labels.append(str(int(label > _NEUTRAL) if binary else label))
     if not phrases:
         return Sentences(tuple(texts), tuple(labels))
@@ -225,25 +225,24 @@ def _text(path, encoding):
 
 
 def _spans(line):
-    """Return label and words of every span, the whole tree last; None where it is no tree."""
+    """Return label, start and end of every span, the whole tree last, and the words.
+
+    There are no spans where the line is no tree.
+    """
     spans, nodes, words = [], [], []
-    parts = _TREE.findall(line)
-    for place, part in enumerate(parts):
-        if part == "(":
-            nodes.append((parts[place + 1] if place + 1 < len(parts) else "", len(words)))
-            if nodes[-1][0] not in ("0", "1", "2", "3", "4") or len(nodes) > _DEEPEST:
-                return None
+    previous = ""
+    for part in _TREE.findall(line):
+        if previous == "(":
+            if part not in _LABELS:
+                return [], []
+            nodes.append((int(part), len(words)))
+        elif spans and not nodes:
+            return [], []
         elif part == ")":
             if not nodes or nodes[-1][1] == len(words):
-                return None
-            label, start = nodes.pop()
-            spans.append((int(label), " ".join(words[start:])))
-            if not nodes and place + 1 < len(parts):
-                return None
-        elif place and parts[place - 1] == "(":
-            continue
-        elif not nodes:
-            return None
-        else:
+                return [], []
+            spans.append((*nodes.pop(), len(words)))
+        elif part != "(":
             words.append(part)
-    return spans if spans and not nodes else None
+        previous = part
+    return ([], []) if nodes or previous != ")" else (spans, words)
