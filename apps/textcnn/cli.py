@@ -746,6 +746,44 @@ def export(
     print(f"wrote {out}, vocabulary and settings; largest difference {deviation:.1e}")
 
 
+@app.command(
+    "train-shipped",
+    epilog=examples("convsuite textcnn train-shipped --data texts/ -o mine mr-en trec-en"),
+)
+def train_shipped(
+    folder: Annotated[
+        Path,
+        typer.Option("--data", help="Holds mr, trec, sst, zh_news, zh_hotel and vectors."),
+    ],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME…]", help="Which ones; all if none.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder; where they ship from unless given.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the weights that ship again."""
+    _start(device)
+    from . import shipped
+
+    for name in names or shipped.names():
+        trained = shipped.train_weights(
+            name,
+            out or shipped.default_folder(),
+            folder,
+            seed,
+            resume=resume,
+            quiet=quiet,
+            command=f"convsuite textcnn train-shipped {name} --data FOLDER --seed {seed}",
+        )
+        if not quiet:
+            console.console.print(f"{name}: {trained.facts['test']}", markup=False)
+
+
 def _show(rows: list[dict], json: bool) -> None:
     """Print rows of a bench as a table, or as JSON."""
     if json:
