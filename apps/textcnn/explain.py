@@ -223,6 +223,53 @@ def page(
     built.write(path)
 
 
+def global_page(
+    view: dict[str, Any],
+    path: str | PathLike,
+    *,
+    title: str = "What the filters look for",
+    command: str = "",
+) -> None:
+    """Write what `global_view` found as one self-contained page.
+
+    Raises:
+        ConvsuiteError: The file cannot be written.
+    """
+    built = Page(
+        title,
+        f"{len(view['filters'])} filters, of which {len(view['dead'])} never fire on these texts. "
+        "N-grams that a filter answers for different reasons stand in clusters of their own.",
+    )
+    if command:
+        built.command(command)
+    built.table(
+        ["Class", "N-grams", "Share of the margin"],
+        [
+            (name, words, score)
+            for name, ngrams in view["classes"].items()
+            for words, score in ngrams
+        ],
+        "The n-grams that speak most for a class, over all texts",
+    )
+    fire = [one for one in view["filters"] if one["ngrams"]]
+    fire.sort(key=lambda one: -max(abs(weight) for weight in one["weights"].values()))
+    built.table(
+        ["Filter", "Width", "Fires in", "Speaks most for", "N-grams, in clusters"],
+        [
+            (
+                one["number"],
+                one["width"],
+                f"{100 * one['firing rate']:.0f} %",
+                max(one["weights"], key=one["weights"].get),
+                " | ".join(", ".join(cluster) for cluster in one["clusters"]),
+            )
+            for one in fire
+        ],
+        "All filters that fire, the most decisive ones first",
+    )
+    built.write(path)
+
+
 def _contrast(classes, chosen):
     """Return what makes the margin of a class out of the logits `(K,)`."""
     contrast = np.full(classes, -1 / max(1, classes - 1))

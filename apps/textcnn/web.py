@@ -53,9 +53,7 @@ def build() -> None:
                 interactive=False,
             )
             sums = gradio.Markdown()
-    network.change(
-        lambda name: _SAMPLES.get(name, ""), network, text, show_progress="hidden"
-    )
+    network.change(lambda name: _SAMPLES.get(name, ""), network, text, show_progress="hidden")
     gradio.on(
         triggers=[text.input, text.change],
         fn=_update,
