@@ -4,19 +4,20 @@ import functools
 
 import gradio
 
-from shared import web
+from shared import assets, web
 from shared import weights as installed
 
+from . import data
 from .classifier import APP, TextClassifier
 from .explain import Explanation
 
 TITLE = "Sentences"
 _SAMPLES = {
-    "mr-en": "A warm, funny film that earns every one of its tears.",
-    "sst2-en": "It is never as clever as it thinks it is.",
-    "trec-en": "How many moons does Jupiter have?",
-    "news-zh": "国家队两球战胜对手挺进决赛",
-    "hotel-zh": "房间很干净，服务员也很热情，下次还会再来。",
+    "mr-en": "opinions.csv",
+    "sst2-en": "opinions.csv",
+    "trec-en": "questions.txt",
+    "news-zh": "headlines-zh.txt",
+    "hotel-zh": "hotel-zh.txt",
 }
 _LONGEST = 20_000
 _NGRAMS = 12
@@ -35,7 +36,7 @@ def build() -> None:
             )
             text = gradio.Textbox(
                 label="Text",
-                value=_SAMPLES.get(first, ""),
+                value=_sample(first),
                 lines=4,
                 max_length=_LONGEST,
                 info="The answer follows while you type.",
@@ -62,6 +63,13 @@ def build() -> None:
         trigger_mode="always_last",
         show_progress="hidden",
     )
+
+
+def _sample(name: str | None) -> str:
+    """Return a text that a classifier has an answer for."""
+    if name not in _SAMPLES:
+        return ""
+    return next(data.stream(assets.samples_dir() / "sentences" / _SAMPLES[name]))[0].text
 
 
 @functools.lru_cache(maxsize=4)
