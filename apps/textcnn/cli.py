@@ -274,6 +274,7 @@ def train(
     from . import data
     from . import train as training
 
+    silent = quiet and not json
     quiet = quiet or json
     reading = (text, label, encoding, format)
     rows = _read(source_data, *reading, quiet=quiet)
@@ -310,7 +311,8 @@ def train(
         summary=summary,
         command=console.command_line(),
     )
-    _show_facts(trained.facts, json)
+    if not silent:
+        _show_facts(trained.facts, json)
     if not quiet:
         console.console.print(f"wrote {out} and its card", markup=False, soft_wrap=True)
 
@@ -707,7 +709,6 @@ def info(
     facts = {
         "name": card.name,
         "what": card.summary,
-        "classes": card.settings.get("names"),
         "tokeniser": card.settings.get("tokeniser"),
         "vectors": card.settings.get("vectors"),
         "network": recipe.get("architecture"),
