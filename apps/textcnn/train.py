@@ -115,6 +115,8 @@ class Recipe:
             )
         if self.hybrid and self.multi_label:
             raise DataError("A hybrid cannot give several labels to a text; leave one of them out.")
+        if self.class_weight != "none" and self.multi_label:
+            raise DataError("Class weights need texts of one label each; leave one of them out.")
 
 
 DEFAULT = Recipe()
@@ -302,9 +304,7 @@ def split_label(label: str, multi_label: bool) -> list[str]:
     return [name for part in label.split(";") if (name := part.strip())]
 
 
-def targets(
-    labels: Sequence[str], names: Sequence[str], multi_label: bool = False
-) -> np.ndarray:
+def targets(labels: Sequence[str], names: Sequence[str], multi_label: bool = False) -> np.ndarray:
     """Return the class of each text, int32 `(n,)`; for several labels float32 `(n, K)` of 0 and 1.
 
     Raises:
@@ -631,10 +631,10 @@ def _fit(network, recipe, learned, watched, folder, seed, resume, quiet):
     widest = max(recipe.architecture.widths)
     weight = None
     if recipe.class_weight != "none":
-        if recipe.multi_label:
-            raise DataError("Class weights need texts with one label each.")
-        classes = network.output.shape[-1]
-        weight = class_weights(learned.targets, classes, recipe.class_weight)[learned.targets]
+        of_classes = class_weights(
+            learned.targets, network.output.shape[-1], recipe.class_weight
+        ).astype(np.float32)
+        weight = of_classes[learned.targets]
     orders: dict[int, list[np.ndarray]] = {}
 
     def batches(step: int) -> tuple:
@@ -647,7 +647,7 @@ def _fit(network, recipe, learned, watched, folder, seed, resume, quiet):
         ids = _padded([pieces[i] for i in chosen], widest)
         ids[is_rare[ids] & (rng.random(ids.shape) < _RARE)] = UNKNOWN
         batch = (ids, learned.targets[owners[chosen]])
-        return batch if weight is None else (*batch, weight[owners[chosen]].astype(np.float32))
+        return batch if weight is None else (*batch, weight[owners[chosen]])
 
     def validate() -> float:
         logits = _logits(network, watched.ids, recipe)
@@ -657,7 +657,9 @@ def _fit(network, recipe, learned, watched, folder, seed, resume, quiet):
             return float(np.mean(logits.argmax(1) == watched.targets)) + later
         if recipe.multi_label:
             return -float(np.mean(np.logaddexp(0, logits) - watched.targets * logits))
-        return -nll(log_softmax(logits), watched.targets)
+        own = log_softmax(logits)[np.arange(len(logits)), watched.targets]
+        # What the training minimises; without the weights it would stop before rare classes count.
+        return float(np.mean(own if weight is None else own * of_classes[watched.targets]))
 
     schedule = training.Schedule(
         recipe.epochs * per_epoch,
