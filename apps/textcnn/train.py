@@ -347,30 +347,25 @@ def evaluate(classifier: TextClassifier, rows: Rows) -> dict[str, Any]:
             "all labels right": round(exact, 4),
             "test texts": len(expected),
         }
-    found = classifier.predict(rows.texts)
-    answers = targets(found, classifier.names)
-    right = int(np.sum(answers == expected))
-    accuracy = right / max(1, len(expected))
-    classes = np.arange(len(classifier.names))
-    per_class = _f1(answers[:, None] == classes, expected[:, None] == classes)
-    present = np.bincount(expected, minlength=len(classes)) > 0
-    f1 = float(per_class[present].mean()) if present.any() else 0.0
+    answers = targets(classifier.predict(rows.texts), classifier.names)
+    accuracy = scores.accuracy(expected, answers)
+    f1 = scores.macro_f1(expected, answers, len(classifier.names))
+    interval = metrics.wilson(int(np.sum(answers == expected)), len(expected))
     return {
         "test": f"accuracy {100 * accuracy:.1f} %, macro-F1 {100 * f1:.1f} %",
         "accuracy": round(accuracy, 4),
-        "95 % interval": [round(bound, 4) for bound in metrics.wilson(right, len(expected))],
+        "95 % interval": [round(bound, 4) for bound in interval],
         "macro-F1": round(f1, 4),
-        "NLL": round(nll(np.log(np.clip(probabilities, 1e-12, 1)), expected), 4),
-        "ECE": round(float(scores.ece(probabilities, expected, _BINS)), 4),
+        "NLL": round(scores.nll(probabilities, expected), 4),
+        "ECE": round(scores.ece(probabilities, expected, _BINS), 4),
         "test texts": len(expected),
         "per class": {
-            name: {
-                "F1": round(float(per_class[i]), 4),
-                "recall": round(float(np.mean(answers[expected == i] == i)), 4),
-                "texts": int(np.sum(expected == i)),
+            row["class"]: {
+                name: round(value, 4) if isinstance(value, float) else value
+                for name, value in row.items()
+                if name != "class"
             }
-            for i, name in enumerate(classifier.names)
-            if present[i]
+            for row in scores.per_class(expected, answers, classifier.names)
         },
     }
 
@@ -713,8 +708,8 @@ def _calibrate(classifier, recipe, learned, watched):
     facts = {
         "dev accuracy": round(float(np.mean(logits.argmax(1) == labels)), 4),
         "dev NLL": round(nll(after, labels), 4),
-        "dev ECE without temperature": round(float(scores.ece(np.exp(before), labels, _BINS)), 4),
-        "dev ECE": round(float(scores.ece(np.exp(after), labels, _BINS)), 4),
+        "dev ECE without temperature": round(scores.ece(np.exp(before), labels, _BINS), 4),
+        "dev ECE": round(scores.ece(np.exp(after), labels, _BINS), 4),
         "temperature": settings["temperature"],
     }
     if recipe.hybrid:
