@@ -19,7 +19,6 @@ def softmax(logits):
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
-@pytest.mark.backends
 def test_both_engines_agree(two_classes):
     reference = TextClassifier(two_classes.network, two_classes.settings, engine="keras")
     found = two_classes.probabilities(TEXTS)

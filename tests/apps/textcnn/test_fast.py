@@ -46,6 +46,15 @@ def test_equals_keras(rng, options, largest_table):
     np.testing.assert_allclose(tables.logits(ids), expected, atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.backends
+def test_equals_every_backend(rng):
+    built = network(rng)
+    ids = [rng.integers(1, ROWS, length).astype(np.int32) for length in (0, 1, 5, 9)]
+    expected = backend.compiled(built)(pad(ids))
+    found = fast.TableNetwork(model.parameters(built)).logits(ids)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_rows_are_made_when_a_word_is_first_seen(rng):
     built = network(rng)
     tables = fast.TableNetwork(model.parameters(built), workers=1)

@@ -90,7 +90,7 @@ def test_class_weights():
 
 
 def test_balanced_weights_let_a_rare_class_be_found(small):
-    """Of four texts with the sign one is of the rare class: unweighted, that is never the answer."""
+    """Of four texts with the sign one is of the rare class, never the answer without weights."""
     rng = np.random.default_rng(0)
     texts, labels = [], []
     for number in range(400):
