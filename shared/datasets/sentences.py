@@ -20,6 +20,8 @@ SIDES = ("train", "dev", "test")
 _TREC = re.compile(r"([A-Za-z]+):(\w+)\s+(.*\S)\s*")
 _TREE = re.compile(r"\(|\)|[^\s()]+")
 _NEUTRAL = 2
+# How the Penn Treebank spells what it uses itself; texts of users hold the characters.
+_ESCAPES = {"-LRB-": "(", "-RRB-": ")"}
 _LABELS = ("0", "1", "2", "3", "4")
 
 
@@ -27,7 +29,7 @@ class Sentences(NamedTuple):
     """Texts with their classes.
 
     Attributes:
-        texts: As in the file, not tokenised.
+        texts: As in the file.
         labels: Name of the class of each text.
     """
 
@@ -141,7 +143,7 @@ def parse_trec(lines: Iterable[str], source: object, fine: bool = False) -> Sent
 def parse_sst(
     lines: Iterable[str], source: object, *, phrases: bool = False, binary: bool = False
 ) -> Sentences:
-    """Read trees such as `(3 (2 It) (4 works))`, one a line.
+    r"""Read trees such as `(3 (2 It) (4 works))`, one a line; `-LRB-` and `\/` become `(` and `/`.
 
     Args:
         lines: Without their line ends; empty ones are left out.
@@ -243,6 +245,6 @@ def _spans(line):
                 return [], []
             spans.append((*nodes.pop(), len(words)))
         elif part != "(":
-            words.append(part)
+            words.append(_ESCAPES.get(part) or part.replace("\\", ""))
         previous = part
     return ([], []) if nodes or previous != ")" else (spans, words)

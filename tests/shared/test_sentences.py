@@ -71,6 +71,11 @@ def test_phrases_of_a_tree():
     assert sentences.parse_sst(["(2 plain)"], "f", binary=True) == ((), ())
 
 
+def test_escapes_of_the_treebank():
+    line = r"(3 (2 -LRB-) (3 (2 and\/or) (2 -RRB-)))"
+    assert sentences.parse_sst([line], "f").texts == ("( and/or )",)
+
+
 @pytest.mark.parametrize(
     "line",
     ["(3 (2 It)", "(3 It))", "3 It", "(7 It)", "(3 )", "()", "(", "(3 a) b", "(2 a) (2 b)", "word"],
