@@ -118,7 +118,7 @@ def network(
         pooled.append(keras.layers.GlobalMaxPooling1D(name=f"pool{number}", dtype="float32")(maps))
     if len(pooled) > 1:
         pooled = [keras.layers.Concatenate(name="features", dtype="float32")(pooled)]
-    x = keras.layers.Dropout(architecture.dropout, name="dropout", dtype="float32")(pooled[0])
+    x = ResumableDropout(architecture.dropout, name="dropout", dtype="float32")(pooled[0])
     limit = keras.constraints.MaxNorm(architecture.max_norm, axis=0)
     logits = keras.layers.Dense(
         classes,
@@ -130,6 +130,21 @@ def network(
     embedding.assign(table)
     embedding.vocabulary = vocabulary
     return keras.Model(ids, logits, name="textcnn")
+
+
+@keras.saving.register_keras_serializable("convsuite")
+class ResumableDropout(keras.layers.Dropout):
+    """Dropout that keeps its random numbers with the weights, so that a training can go on."""
+
+    def save_own_variables(self, store):
+        """Keep the state of the random numbers; Keras calls this."""
+        if self.rate:
+            store["seed"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        """Restore the state of the random numbers; Keras calls this."""
+        if self.rate:
+            self.seed_generator.state.assign(np.asarray(store["seed"]))
 
 
 @keras.saving.register_keras_serializable("convsuite")

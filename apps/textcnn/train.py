@@ -115,6 +115,8 @@ class Recipe:
             )
         if self.hybrid and self.multi_label:
             raise DataError("A hybrid cannot give several labels to a text; leave one of them out.")
+        if self.class_weight != "none" and self.multi_label:
+            raise DataError("Class weights need texts of one label each; leave one of them out.")
 
 
 DEFAULT = Recipe()
@@ -345,30 +347,25 @@ def evaluate(classifier: TextClassifier, rows: Rows) -> dict[str, Any]:
             "all labels right": round(exact, 4),
             "test texts": len(expected),
         }
-    found = classifier.predict(rows.texts)
-    answers = targets(found, classifier.names)
-    right = int(np.sum(answers == expected))
-    accuracy = right / max(1, len(expected))
-    classes = np.arange(len(classifier.names))
-    per_class = _f1(answers[:, None] == classes, expected[:, None] == classes)
-    present = np.bincount(expected, minlength=len(classes)) > 0
-    f1 = float(per_class[present].mean()) if present.any() else 0.0
+    answers = targets(classifier.predict(rows.texts), classifier.names)
+    accuracy = scores.accuracy(expected, answers)
+    f1 = scores.macro_f1(expected, answers, len(classifier.names))
+    interval = metrics.wilson(int(np.sum(answers == expected)), len(expected))
     return {
         "test": f"accuracy {100 * accuracy:.1f} %, macro-F1 {100 * f1:.1f} %",
         "accuracy": round(accuracy, 4),
-        "95 % interval": [round(bound, 4) for bound in metrics.wilson(right, len(expected))],
+        "95 % interval": [round(bound, 4) for bound in interval],
         "macro-F1": round(f1, 4),
-        "NLL": round(nll(np.log(np.clip(probabilities, 1e-12, 1)), expected), 4),
-        "ECE": round(float(scores.ece(probabilities, expected, _BINS)), 4),
+        "NLL": round(scores.nll(probabilities, expected), 4),
+        "ECE": round(scores.ece(probabilities, expected, _BINS), 4),
         "test texts": len(expected),
         "per class": {
-            name: {
-                "F1": round(float(per_class[i]), 4),
-                "recall": round(float(np.mean(answers[expected == i] == i)), 4),
-                "texts": int(np.sum(expected == i)),
+            row["class"]: {
+                name: round(value, 4) if isinstance(value, float) else value
+                for name, value in row.items()
+                if name != "class"
             }
-            for i, name in enumerate(classifier.names)
-            if present[i]
+            for row in scores.per_class(expected, answers, classifier.names)
         },
     }
 
@@ -629,10 +626,10 @@ def _fit(network, recipe, learned, watched, folder, seed, resume, quiet):
     widest = max(recipe.architecture.widths)
     weight = None
     if recipe.class_weight != "none":
-        if recipe.multi_label:
-            raise DataError("Class weights need texts with one label each.")
-        classes = network.output.shape[-1]
-        weight = class_weights(learned.targets, classes, recipe.class_weight)[learned.targets]
+        of_classes = class_weights(
+            learned.targets, network.output.shape[-1], recipe.class_weight
+        ).astype(np.float32)
+        weight = of_classes[learned.targets]
     orders: dict[int, list[np.ndarray]] = {}
 
     def batches(step: int) -> tuple:
@@ -645,7 +642,7 @@ def _fit(network, recipe, learned, watched, folder, seed, resume, quiet):
         ids = _padded([pieces[i] for i in chosen], widest)
         ids[is_rare[ids] & (rng.random(ids.shape) < _RARE)] = UNKNOWN
         batch = (ids, learned.targets[owners[chosen]])
-        return batch if weight is None else (*batch, weight[owners[chosen]].astype(np.float32))
+        return batch if weight is None else (*batch, weight[owners[chosen]])
 
     def validate() -> float:
         logits = _logits(network, watched.ids, recipe)
@@ -655,7 +652,9 @@ def _fit(network, recipe, learned, watched, folder, seed, resume, quiet):
             return float(np.mean(logits.argmax(1) == watched.targets)) + later
         if recipe.multi_label:
             return -float(np.mean(np.logaddexp(0, logits) - watched.targets * logits))
-        return -nll(log_softmax(logits), watched.targets)
+        own = log_softmax(logits)[np.arange(len(logits)), watched.targets]
+        # What the training minimises; without the weights it would stop before rare classes count.
+        return float(np.mean(own if weight is None else own * of_classes[watched.targets]))
 
     schedule = training.Schedule(
         recipe.epochs * per_epoch,
@@ -709,8 +708,8 @@ def _calibrate(classifier, recipe, learned, watched):
     facts = {
         "dev accuracy": round(float(np.mean(logits.argmax(1) == labels)), 4),
         "dev NLL": round(nll(after, labels), 4),
-        "dev ECE without temperature": round(float(scores.ece(np.exp(before), labels, _BINS)), 4),
-        "dev ECE": round(float(scores.ece(np.exp(after), labels, _BINS)), 4),
+        "dev ECE without temperature": round(scores.ece(np.exp(before), labels, _BINS), 4),
+        "dev ECE": round(scores.ece(np.exp(after), labels, _BINS), 4),
         "temperature": settings["temperature"],
     }
     if recipe.hybrid:

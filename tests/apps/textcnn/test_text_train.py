@@ -89,22 +89,18 @@ def test_class_weights():
         assert train.class_weights(labels, 2, kind)[labels].mean() == pytest.approx(1)
 
 
-def test_balanced_weights_raise_the_recall_of_a_rare_class(small):
-    """A sign that every rare text has, and twice as many common ones."""
+def test_balanced_weights_let_a_rare_class_be_found(small):
+    """Of four texts with the sign one is of the rare class, never the answer without weights."""
     rng = np.random.default_rng(0)
     texts, labels = [], []
     for number in range(400):
-        rare = number % 20 == 0
-        sign = "sign " if rare or number % 10 == 5 else ""
+        sign = "sign " if number % 5 == 0 else ""
         texts.append(sign + " ".join(rng.choice(["a", "b", "c", "d", "e"], 4)))
-        labels.append("rare" if rare else "usual")
+        labels.append("rare" if number % 20 == 0 else "usual")
     rows = Rows(tuple(texts), tuple(labels), "made", ())
-    recalls = {}
-    for kind in ("none", "balanced"):
-        recipe = dataclasses.replace(small, class_weight=kind)
-        facts = train.train(rows, None, recipe, test=rows, quiet=True).facts
-        recalls[kind] = facts["per class"]["rare"]["recall"]
-    assert recalls["balanced"] >= recalls["none"] + 0.15
+    recipe = dataclasses.replace(small, class_weight="balanced", epochs=8)
+    facts = train.train(rows, None, recipe, test=rows, quiet=True).facts
+    assert facts["per class"]["rare"]["recall"] >= 0.8
 
 
 def test_several_labels_a_text(small):
@@ -212,6 +208,7 @@ def test_preset_of_the_paper():
         ({"class_weight": "all"}, "no class weight 'all'"),
         ({"tokeniser": "words"}, "no tokeniser 'words'"),
         ({"hybrid": True, "multi_label": True}, "cannot give several labels"),
+        ({"class_weight": "sqrt", "multi_label": True}, "one label each"),
     ],
 )
 def test_recipes_that_make_no_sense(options, message):
