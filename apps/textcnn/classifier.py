@@ -134,12 +134,12 @@ class TextClassifier:
 
     def __call__(self, texts: Sequence[str]) -> list[Prediction]:
         """Return the class of each text, in order."""
-        tokens = self.tokens(texts)
-        probabilities = self.to_probabilities(self.logits_of_tokens(tokens))
+        numbers = [self._numbering(one) for one in texts]
+        probabilities = self.to_probabilities(self._logits(texts, numbers))
         return [
             Prediction(label, float(row.max() if index is None else row[index]), row, not words)
             for (label, index), row, words in zip(
-                self._labels(probabilities), probabilities, tokens, strict=True
+                self._labels(probabilities), probabilities, numbers, strict=True
             )
         ]
 
@@ -162,7 +162,7 @@ class TextClassifier:
         Returns:
             float64 `(n, K)`.
         """
-        return self.logits_of_tokens(self.tokens(texts))
+        return self._logits(texts, [self._numbering(one) for one in texts])
 
     def explain(self, text: str, label: str | None = None) -> "Explanation":
         """Take the decision for a class apart, word by word; for the likeliest one if not given."""
@@ -176,13 +176,27 @@ class TextClassifier:
 
     def logits_of_tokens(self, tokens: Sequence[Sequence[str]]) -> np.ndarray:
         """Return `logits` of texts that are tokens already."""
-        logits = self.network_logits([self.vocabulary.ids(words) for words in tokens])
-        if self.nbsvm is None:
+        svm = None if self.nbsvm is None else self.nbsvm.scores(tokens)
+        return self._joined([self.vocabulary.ids(words) for words in tokens], svm)
+
+    def _logits(self, texts, numbers):
+        svm = None
+        if self.nbsvm is not None:
+            # Most NB-SVMs count words and pairs, for which there is a quicker way.
+            if self._pairs is None:
+                svm = self.nbsvm.scores(self.tokens(texts))
+            else:
+                svm = self.nbsvm.scores_of_numbers([self._pairs(one) for one in texts])
+        return self._joined([np.array(row, np.int32) for row in numbers], svm)
+
+    def _joined(self, ids, svm):
+        """Return the logits of word numbers and the decision values of the NB-SVM."""
+        logits = self.network_logits(ids)
+        if svm is None:
             logits = logits / self.temperature
         else:
-            network, svm = self.hybrid
-            logits = network * log_softmax(logits) + svm * self.nbsvm.scores(tokens)
-        is_empty = np.array([not words for words in tokens], bool)
+            logits = self.hybrid[0] * log_softmax(logits) + self.hybrid[1] * svm
+        is_empty = np.array([not len(row) for row in ids], bool)
         logits[is_empty] = np.log(np.clip(self.prior, 1e-9, None))
         if self.multi_label:
             logits[is_empty] -= np.log1p(-np.clip(self.prior, None, 1 - 1e-9))
@@ -229,6 +243,14 @@ class TextClassifier:
             part = order[start : start + _BATCH]
             out[part] = self._forward(text.pad([ids[i] for i in part], 16, widest))
         return out
+
+    @cached_property
+    def _numbering(self) -> text.Numbering:
+        return self.vocabulary.numbering(self.tokeniser)
+
+    @cached_property
+    def _pairs(self) -> text.Numbering | None:
+        return self.nbsvm.numbering(self.tokeniser)
 
     @cached_property
     def tables(self) -> fast.TableNetwork:

@@ -187,9 +187,11 @@ def _show_facts(facts: dict, json: bool) -> None:
             table.add_row(name, _fact(value))
     Console().print(table)
     if facts.get("per class"):
-        each = Table("class", "F1", "recall", "texts")
-        for name, one in facts["per class"].items():
-            each.add_row(name, *(_fact(one[key]) for key in ("F1", "recall", "texts")))
+        rows = facts["per class"]
+        columns = list(next(iter(rows.values())))
+        each = Table("class", *columns)
+        for name, one in rows.items():
+            each.add_row(name, *(_fact(one[column]) for column in columns))
         Console().print(each)
 
 

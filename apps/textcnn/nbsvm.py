@@ -5,10 +5,15 @@ Classification", ACL, section 2.3.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from shared.errors import DataError, WeightsError
+
+from .text import Numbering
 
 
 class NBSVM:
@@ -95,6 +100,21 @@ class NBSVM:
         values = self._count(token_lists) @ self._weights.astype(np.float64) + self._bias
         return np.concatenate([-values, values], axis=1) if self.classes == 2 else values
 
+    def numbering(self, tokeniser: str) -> Numbering | None:
+        """Return what turns texts into what `scores_of_numbers` takes; None but for (1, 2)."""
+        if self.ngrams != (1, 2):
+            return None
+        return Numbering(self._pairs.numbers, len(self._pairs.numbers), tokeniser)
+
+    def scores_of_numbers(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return `scores` of texts that are numbers already, made by `numbering`."""
+        values = self._pairs.count(rows) @ self._weights.astype(np.float64) + self._bias
+        return np.concatenate([-values, values], axis=1) if self.classes == 2 else values
+
+    @cached_property
+    def _pairs(self) -> "_Pairs":
+        return _Pairs(self._columns)
+
     def weights_of(self, ngram: str) -> np.ndarray | None:
         """Return what an n-gram, its tokens joined by spaces, adds to `scores`, float64 `(K,)`.
 
@@ -166,6 +186,53 @@ class NBSVM:
         shape = (len(ends) - 1, len(columns))
         indices, ends = np.array(rows, np.int32), np.array(ends, np.int32)
         return csr_array((np.ones(len(rows)), indices, ends), shape)
+
+
+class _Pairs:
+    """Words and pairs of words as numbers, which are found without making strings of them.
+
+    Attributes:
+        numbers: Of the words; the number after the last stands for all others.
+    """
+
+    def __init__(self, columns: Mapping[str, int]):
+        words = [ngram for ngram in columns if " " not in ngram]
+        self.numbers = {word: number for number, word in enumerate(words)}
+        # Column of each word; the last place, of unknown ones, is never looked at.
+        self._words = np.array([*(columns[word] for word in words), -1], np.int64)
+        pairs = [ngram for ngram in columns if " " in ngram]
+        try:
+            halves = [[self.numbers[word] for word in pair.split(" ")] for pair in pairs]
+            keys = np.array([self._key(*half) for half in halves], np.int64)
+        except (KeyError, TypeError) as error:
+            raise WeightsError("The n-grams of the saved NB-SVM do not fit together.") from error
+        order = np.argsort(keys)
+        self._keys = keys[order]
+        self._columns = np.array([columns[pair] for pair in pairs], np.int64)[order]
+        self._width = len(columns)
+
+    def _key(self, first, second):
+        return first * (len(self.numbers) + 1) + second
+
+    def count(self, rows: Sequence[Sequence[int]]) -> Any:
+        """Return which words and pairs each text holds, a sparse matrix of 0 and 1."""
+        from scipy.sparse import csr_array
+
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        flat = np.fromiter(chain.from_iterable(rows), np.int64, lengths.sum())
+        owners = np.repeat(np.arange(len(rows)), lengths)
+        is_word = flat < len(self.numbers)
+        is_pair = is_word[:-1] & is_word[1:] & (owners[:-1] == owners[1:])
+        keys = self._key(flat[:-1], flat[1:])[is_pair]
+        places = np.searchsorted(self._keys, keys)
+        places[places == len(self._keys)] = 0
+        hit = self._keys[places] == keys if len(self._keys) else np.zeros(len(keys), bool)
+        columns = np.concatenate([self._words[flat[is_word]], self._columns[places[hit]]])
+        texts = np.concatenate([owners[is_word], owners[:-1][is_pair][hit]])
+        found = csr_array((np.ones(len(columns)), (texts, columns)), (len(rows), self._width))
+        found.sum_duplicates()
+        found.data[:] = 1
+        return found
 
 
 def _ngrams(tokens, least, most):

@@ -7,7 +7,7 @@ yoonkim/CNN_sentence (`process_data.py`: `clean_str` and `clean_str_sst`).
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from itertools import chain
@@ -85,6 +85,42 @@ def choose_tokeniser(texts: Sequence[str]) -> str:
     return "char" if unspaced > _CJK_SHARE * len(letters) else "unicode"
 
 
+class Numbering:
+    """Texts to numbers of their tokens in one step: a piece that was seen before is one look-up.
+
+    Args:
+        numbers: Of the tokens.
+        unknown: Number of all others.
+        tokeniser: As of `tokenise`.
+    """
+
+    def __init__(self, numbers: Mapping[str, int], unknown: int, tokeniser: str):
+        self._tokeniser = tokeniser
+        self._known = _Known(numbers, unknown, tokeniser)
+
+    def __call__(self, text: str) -> list[int]:
+        """Return the number of each token of a text."""
+        if self._tokeniser == "jieba":
+            return self._known.of(tokenise(text, "jieba"))
+        return list(chain.from_iterable(map(self._known.__getitem__, text.split())))
+
+
+class _Known(dict):
+    """Numbers of the tokens of pieces without white space; short ones are remembered."""
+
+    def __init__(self, numbers, unknown, tokeniser):
+        self._numbers, self._unknown, self._tokeniser = numbers, unknown, tokeniser
+
+    def of(self, tokens):
+        return [self._numbers.get(token, self._unknown) for token in tokens]
+
+    def __missing__(self, piece):
+        found = self.of(_pieces(piece, self._tokeniser))
+        if len(piece) <= _SHORT and len(self) < _REMEMBERED:
+            self[piece] = found
+        return found
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The words that have a row of their own in the embedding.
@@ -139,6 +175,10 @@ class Vocabulary:
         """Return the rows of tokens, int32 `(len(tokens),)`; `UNKNOWN` for those without one."""
         get = self._rows.get
         return np.array([get(token, UNKNOWN) for token in tokens], np.int32)
+
+    def numbering(self, tokeniser: str) -> Numbering:
+        """Return what turns texts into the rows of their tokens."""
+        return Numbering(self._rows, UNKNOWN, tokeniser)
 
     def to_bytes(self) -> bytes:
         """Return the tokens as UTF-8, one a line."""

@@ -8,6 +8,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.svm import LinearSVC
 
 from apps.textcnn.nbsvm import NBSVM
+from apps.textcnn.text import tokenise
 from shared.errors import DataError, WeightsError
 
 WORDS = ["good", "bad", "film", "a", "not", "很", "it's"]
@@ -107,3 +108,26 @@ def test_refuses_arrays_of_something_else():
             NBSVM.from_arrays(arrays | change)
     with pytest.raises(WeightsError):
         NBSVM.from_arrays({})
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@given(texts=st.lists(st.text("abc '\u00e9x.", max_size=20), min_size=1, max_size=8))
+def test_numbers_give_the_scores_of_tokens(classes, texts):
+    learned = ["a b c", "b c a", "c a b a", "x . b", "b b b", "a ' c"]
+    machine = NBSVM().fit(
+        [tokenise(one, "unicode") for one in learned], np.arange(6) % classes, classes
+    )
+    numbered = machine.numbering("unicode")
+    np.testing.assert_allclose(
+        machine.scores_of_numbers([numbered(one) for one in texts]),
+        machine.scores([tokenise(one, "unicode") for one in texts]),
+        atol=1e-9,
+    )
+
+
+def test_pairs_of_a_file_must_consist_of_its_words():
+    machine = NBSVM().fit([["a", "b"], ["b", "c"]], np.array([0, 1]), 2)
+    arrays = machine.to_arrays()
+    arrays["ngrams"] = np.frombuffer(arrays["ngrams"].tobytes().replace(b"a b", b"q b"), np.uint8)
+    with pytest.raises(WeightsError, match="fit together"):
+        NBSVM.from_arrays(arrays).numbering("unicode")

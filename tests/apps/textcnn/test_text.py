@@ -217,3 +217,11 @@ def test_batches_are_of_similar_length_and_shuffled():
     assert not all(map(np.array_equal, first, other))
     means = [lengths[rows].mean() for rows in first[:50]]
     assert means != sorted(means)
+
+
+@given(st.lists(st.text(max_size=40), max_size=5), st.sampled_from(["unicode", "kim", "char"]))
+def test_numbering_is_tokens_and_vocabulary_in_one(strings, tokeniser):
+    vocabulary = text.Vocabulary.of([text.tokenise("a b ! 中 the", tokeniser)])
+    numbered = vocabulary.numbering(tokeniser)
+    for string in [*strings, *strings, "the cat! the 中文 a"]:
+        assert numbered(string) == vocabulary.ids(text.tokenise(string, tokeniser)).tolist()
