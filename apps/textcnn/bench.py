@@ -35,6 +35,7 @@ def peers(
     recipe: Recipe,
     *,
     test: Rows | None = None,
+    dev: Rows | None = None,
     folds: int = 10,
     only: int | None = None,
     seeds: Sequence[int] = (0,),
@@ -47,6 +48,7 @@ def peers(
         rows: Texts to learn from, or all texts.
         recipe: Of the network.
         test: Texts to measure on; folds of `rows` unless given.
+        dev: Texts to stop and calibrate the network by; a share of those learned unless given.
         folds: Into how many parts the texts are divided.
         only: Measure on so many of the folds only.
         seeds: Of the trainings of the network.
@@ -82,7 +84,7 @@ def peers(
                 found[name].append(_measured(peer, tokens, labels, asked, truth))
             for step, seed in enumerate(seeds):
                 update(number * (1 + len(seeds)) + 1 + step)
-                for name, row in _network(learned, held, recipe, given, seed, truth).items():
+                for name, row in _network(learned, held, dev, recipe, given, seed, truth).items():
                     found[name].append(row)
         update(len(parts) * (1 + len(seeds)))
     table = [_summary(name, runs, len(names)) for name, runs in found.items()]
@@ -119,11 +121,13 @@ def _measured(peer, tokens, labels, asked, truth) -> dict[str, Any]:
     return _run(answers, truth, learned - started, len(asked) / seconds)
 
 
-def _network(learned, held, recipe, given, seed, truth) -> dict[str, dict[str, Any]]:
+def _network(learned, held, dev, recipe, given, seed, truth) -> dict[str, dict[str, Any]]:
     """Return the runs of the network alone and with the NB-SVM, of one training."""
     recipe = dataclasses.replace(recipe, hybrid=True)
     started = time.process_time()
-    classifier = train.train(learned, None, recipe, vectors=given, seed=seed, quiet=True).classifier
+    classifier = train.train(
+        learned, None, recipe, dev=dev, vectors=given, seed=seed, quiet=True
+    ).classifier
     spent = time.process_time() - started
     runs = {}
     ids = [classifier.vocabulary.ids(words) for words in classifier.tokens(held.texts)]

@@ -29,6 +29,9 @@ app.add_typer(bench_app, name="bench")
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Labelled texts: a file or a folder.")]
 Test = Annotated[Path | None, typer.Option("--test", help="Texts to measure on, never learned.")]
+Dev = Annotated[
+    Path | None, typer.Option("--dev", help="Texts to stop and calibrate by; a tenth else.")
+]
 Weights = Annotated[
     str,
     typer.Option(
@@ -103,6 +106,13 @@ def _read(path: Path, text, label, encoding, format="auto", *, labelled=True, qu
         for note in rows.notes:
             console.console.print(note, markup=False, soft_wrap=True)
     return rows
+
+
+def _held_out(path: Path | None, text, label, encoding, format):
+    """Read texts that nothing is learned from; of a treebank these are sentences always."""
+    if path is None:
+        return None
+    return _read(path, text, label, encoding, format.removesuffix("-phrases"), quiet=True)
 
 
 def _vectors(spec: str, rows, recipe, quiet: bool):
@@ -214,9 +224,7 @@ def train(
     source_data: Data,
     out: WeightFile,
     test: Test = None,
-    dev: Annotated[
-        Path | None, typer.Option("--dev", help="Texts to stop and calibrate by; a tenth else.")
-    ] = None,
+    dev: Dev = None,
     text: Text = None,
     label: Label = None,
     encoding: Encoding = "utf-8",
@@ -280,7 +288,7 @@ def train(
     quiet = quiet or json
     reading = (text, label, encoding, format)
     rows = _read(source_data, *reading, quiet=quiet)
-    others = [None if path is None else _read(path, *reading, quiet=True) for path in (test, dev)]
+    others = [_held_out(path, *reading) for path in (test, dev)]
     for name, other in zip(("test", "dev"), others, strict=True):
         if other is not None and (count := data.duplicates(rows, other)):
             console.warning_line(f"{count} of the {name} texts are training texts, too.")
@@ -818,6 +826,7 @@ def _cell(value) -> str:
 def bench_peers(
     source_data: Data,
     test: Test = None,
+    dev: Dev = None,
     folds: Annotated[int, typer.Option("--folds", min=2, help="Without --test.")] = 10,
     only: Annotated[
         int | None, typer.Option("--only", min=1, help="Measure on so many folds only.")
@@ -840,13 +849,14 @@ def bench_peers(
 
     quiet = quiet or json
     rows = _read(source_data, text, label, encoding, format, quiet=quiet)
-    held = None if test is None else _read(test, text, label, encoding, format, quiet=True)
+    held, watched = (_held_out(path, text, label, encoding, format) for path in (test, dev))
     recipe = _recipe(preset, mode, True, tokeniser)
     found = _vectors(vectors, rows, recipe, quiet)
     table = bench.peers(
         rows,
         _fitted(recipe, found),
         test=held,
+        dev=watched,
         folds=folds,
         only=only,
         seeds=range(seeds),
@@ -915,7 +925,7 @@ def bench_calibration(
     from . import bench
 
     rows = _read(source_data, text, label, encoding, quiet=json)
-    held = None if test is None else _read(test, text, label, encoding, quiet=True)
+    held = _held_out(test, text, label, encoding, "auto")
     recipe = _recipe("default", "nonstatic", False, tokeniser)
     found = _vectors(vectors, rows, recipe, json)
     facts = bench.calibration(
