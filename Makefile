@@ -6,7 +6,7 @@ PYTHON := $(VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # A file of tests is one piece of work; half the suite is compiling, which uses one core.
 PYTEST_PARALLEL := -n auto --maxprocesses 4 --dist loadfile
-EXTRAS := web,cluster,export,trunks,dev
+EXTRAS := web,cluster,export,trunks,vectors,dev
 
 # What pip cannot install, as probe:package. Libraries are for OpenCV's window and 3D viewers;
 # programs are for tests of windows and web pages, which skip without them.

@@ -43,6 +43,8 @@ _LINE_COLOURS = ("#2a78b8", "#d95f0e", "#2a9d6f", "#a06cc4", "#b8901a", "#d1497f
 _LINE_STYLES = ("-", "--", "-.", ":")
 _MARKERS = "osD^vP"
 
+# Behind dark and light text alike, at part of their strength.
+_WORD_COLOURS = ("217 95 14", "42 120 184")
 _DASH = "\u2013"
 
 Picture = np.ndarray | str | os.PathLike
@@ -72,6 +74,25 @@ class Page:
     def text(self, text: str) -> None:
         """Add paragraphs; an empty line starts a new one."""
         self._add(_paragraphs(text))
+
+    def words(self, words: Sequence[tuple[str, float]], caption: str) -> None:
+        """Add a text whose words are coloured by a score: orange for positive, blue for negative.
+
+        Args:
+            words: Each word with its score; the largest size gets the full colour.
+            caption: Shown below.
+        """
+        largest = max((abs(score) for _, score in words), default=0.0) or 1.0
+        spans = " ".join(
+            f'<span style="background: rgb({_WORD_COLOURS[score < 0]} / '
+            f'{0.7 * abs(score) / largest:.3f}); border-radius: .25rem; padding: .1rem .15rem" '
+            f'title="{score:+.4f}">{escape(word)}</span>'
+            for word, score in words
+        )
+        self._add(
+            '<div class="card"><p style="padding: .85rem 1.1rem; margin: 0; line-height: 2; '
+            f'overflow-wrap: anywhere">{spans}</p><div class="note">{escape(caption)}</div></div>'
+        )
 
     def problem(self, text: str) -> None:
         """Add a paragraph that says what went wrong, marked as such."""

@@ -39,6 +39,8 @@ _WEIGHT_SUFFIXES = {"keras": ".keras", "cube": ".cube"}
 _MAX_CARD_BYTES = 1 << 20
 _MAX_CONFIG_BYTES = 1 << 24
 _MEMBERS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
+# What layers keep besides weights, such as a vocabulary.
+_ASSET = re.compile(r"assets/layers/[A-Za-z0-9_]+/[A-Za-z0-9_]+\.(?:txt|npz)")
 # Layers whose configuration is code, or names a file that holds code.
 _CODE_CLASSES = frozenset(
     {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
@@ -387,7 +389,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
     members = archive.infolist()
-    if sorted(member.filename for member in members) != sorted(_MEMBERS):
+    names = [member.filename for member in members if not _ASSET.fullmatch(member.filename)]
+    if sorted(names) != sorted(_MEMBERS):
         raise WeightsError(
             f"{path}: not a .keras file: it must hold exactly {', '.join(sorted(_MEMBERS))}."
         )

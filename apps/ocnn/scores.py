@@ -2,7 +2,6 @@
 
 Sources:
 
-- Wilson 1927, "Probable inference, the law of succession, and statistical inference".
 - Parts: Yi et al. 2016, "A scalable active framework for region annotation in 3D shape
   collections", section on evaluation: intersection over union, averaged over the parts of a shape.
 - Retrieval: Savva et al. 2016, "SHREC'16 track: Large-scale 3D shape retrieval from ShapeNet
@@ -17,22 +16,6 @@ from shared.errors import DataError
 
 LONGEST_LIST = 1_000
 """Most results per query that SHREC16 accepts."""
-
-
-def wilson(right: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the Wilson score interval of a share, `right` out of `total`.
-
-    Of nothing measured the interval is 0 to 1.
-
-    Raises:
-        ValueError: `right` is negative or more than `total`.
-    """
-    from scipy.stats import binomtest
-
-    if right == total == 0:
-        return 0.0, 1.0
-    interval = binomtest(int(right), int(total)).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

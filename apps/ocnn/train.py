@@ -16,6 +16,7 @@ import numpy as np
 from shared import backend, report, training, weights
 from shared.console import console
 from shared.errors import ConvsuiteError, DataError, WeightsError
+from shared.metrics import wilson
 from shared.weights import Card
 
 from . import baselines, data, meshes, model, scores
@@ -175,7 +176,7 @@ def train_classes(
     table = scores.confusion(test_labels, answers, len(found.classes))
     facts = {
         "accuracy with voting": round(right / len(test_labels), 4),
-        "95 % interval": [round(bound, 3) for bound in scores.wilson(right, len(test_labels))],
+        "95 % interval": [round(bound, 3) for bound in wilson(right, len(test_labels))],
         "accuracy of one pose": round(float(np.mean(single.argmax(1) == test_labels)), 4),
         "test shapes": len(test_labels),
         "training shapes": len(shapes),
@@ -250,7 +251,7 @@ def train_retrieval(
     )
     facts = {
         "accuracy": round(right / len(test.files), 4),
-        "95 % interval": [round(bound, 3) for bound in scores.wilson(right, len(test.files))],
+        "95 % interval": [round(bound, 3) for bound in wilson(right, len(test.files))],
         "test shapes": len(test.files),
         "training shapes": len(shapes),
     }

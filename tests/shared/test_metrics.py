@@ -1,4 +1,6 @@
-"""Picture metrics against scikit-image on 8-bit pictures, and known values."""
+"""Picture metrics against scikit-image on 8-bit pictures, and known values; shares."""
+
+import math
 
 import numpy as np
 import pytest
@@ -31,3 +33,20 @@ def test_colour_difference_of_greys_is_the_lightness_difference():
     white = np.ones((3, 3, 3))
     # L* of sRGB 0.5 is 53.39.
     assert metrics.colour_difference(grey, white) == pytest.approx(100 - 53.39, abs=0.01)
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 7), (83, 111), (5, 5), (1, 2)])
+def test_wilson_solves_its_equation(right, total):
+    z, share = 1.959964, right / total
+    for bound in metrics.wilson(right, total):
+        assert abs(share - bound) == pytest.approx(
+            z * math.sqrt(bound * (1 - bound) / total), abs=1e-5
+        )
+    low, high = metrics.wilson(right, total)
+    assert 0 <= low <= share <= high <= 1
+
+
+def test_wilson_of_nothing_and_of_nonsense():
+    assert metrics.wilson(0, 0) == (0, 1)
+    with pytest.raises(ValueError, match="must"):
+        metrics.wilson(3, 2)

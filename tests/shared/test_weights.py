@@ -265,7 +265,16 @@ def test_entries_that_keras_refuses(saved, entry):
     assert "Keras cannot load it" in refused(hostile)
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "assets/evil.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.txt",
+        "/tmp/evil.txt",
+        "assets/evil.txt",
+        "assets/layers/../evil.txt",
+        "assets/layers/words/evil.py",
+    ],
+)
 def test_foreign_members(saved, name):
     hostile = repack(
         saved, saved.with_name("hostile.keras"), lambda members: members | {name: b"evil"}

@@ -10,23 +10,6 @@ from apps.ocnn import scores
 from shared.errors import DataError
 
 
-@pytest.mark.parametrize(("right", "total"), [(0, 7), (83, 111), (5, 5), (1, 2)])
-def test_wilson_solves_its_equation(right, total):
-    z, share = 1.959964, right / total
-    for bound in scores.wilson(right, total):
-        assert abs(share - bound) == pytest.approx(
-            z * math.sqrt(bound * (1 - bound) / total), abs=1e-5
-        )
-    low, high = scores.wilson(right, total)
-    assert 0 <= low <= share <= high <= 1
-
-
-def test_wilson_of_nothing_and_of_nonsense():
-    assert scores.wilson(0, 0) == (0, 1)
-    with pytest.raises(ValueError, match="must"):
-        scores.wilson(3, 2)
-
-
 def test_confusion_has_truth_in_rows():
     table = scores.confusion([0, 0, 1, 1, 1], [0, 1, 1, 1, 3], 4)
     assert table.tolist() == [[1, 1, 0, 0], [0, 2, 0, 1], [0] * 4, [0] * 4]
