@@ -63,6 +63,7 @@ train-all: setup
 		--licence "CIFAR-10 (Krizhevsky 2009), research use; non-commercial" \
 		-o data/weights/backbones
 	$(VENV)/bin/convsuite ocnn train shipped --data "$$CONVSUITE_DATA/meshes"
+	$(VENV)/bin/convsuite textcnn train-shipped --data "$$CONVSUITE_DATA/text"
 
 clean:
 	rm -rf $(VENV) $(VENV_BACKENDS) build dist out/demo *.egg-info

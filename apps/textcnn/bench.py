@@ -304,9 +304,7 @@ def calibration(
     if test is None:
         learned, held = data.folds(rows, 10, 0)[0]
         rows, test = _of(rows, learned), _of(rows, held)
-    recipe = dataclasses.replace(
-        recipe, hybrid=False, epochs=epochs, patience=epochs, watch="nothing"
-    )
+    recipe = dataclasses.replace(recipe, hybrid=False, epochs=epochs, patience=0)
     classifier = train.train(rows, None, recipe, vectors=given, seed=seed, quiet=True).classifier
     truth = train.targets(test.labels, classifier.names)
     after = classifier.probabilities(test.texts)

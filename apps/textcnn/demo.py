@@ -1,5 +1,6 @@
 """The section of sentence classification on the page of `convsuite demo`."""
 
+import csv
 from pathlib import Path
 
 from shared import demo
@@ -13,26 +14,19 @@ _SHOWN = (
     ("news-zh", "headlines-zh.txt", "What Chinese headlines are about"),
     ("hotel-zh", "hotel-zh.txt", "What guests think of Chinese hotels"),
 )
-_EXPLAINED = 4
+_EXPLAINED = 9
 
 
 def build(page: Page, out: Path) -> None:
     """Show answers with the words that they rest on, and what filters look for."""
+    _show_table(page, out)
     for weights, name, title in _SHOWN:
         page.heading(title, level=3)
-        source = demo.sample(f"sentences/{name}")
-        answers = out / f"{weights}.jsonl"
         done = demo.convsuite(
-            "textcnn", "predict", source, "--weights", weights, "--keep", "--out", answers,
-            "--overwrite", "--quiet",
-        )  # fmt: skip
-        page.command(done.command)
-        _show_answers(page, answers)
-        done = demo.convsuite(
-            "textcnn", "explain", source, "--weights", weights, "--count", _EXPLAINED, "--json"
+            "textcnn", "explain", demo.sample(f"sentences/{name}"), "--weights", weights, "--json"
         )
         page.command(done.command)
-        for one in done.answer["explanations"]:
+        for one in done.answer["explanations"][:_EXPLAINED]:
             told = sum(score for _, score in one["words"])
             page.words(
                 one["words"],
@@ -54,17 +48,20 @@ def build(page: Page, out: Path) -> None:
     _show_card(page)
 
 
-def _show_answers(page, answers):
-    import json
-
-    rows = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
-    # The label of the sample, where there is one, stands beside the answer.
-    is_known = "input_label" in rows[0]
+def _show_table(page, out):
+    page.heading("From a table of texts to a table of answers", level=3)
+    answers = out / "answers.csv"
+    done = demo.convsuite(
+        "textcnn", "predict", demo.sample("sentences/opinions.csv"), "--weights", "mr-en",
+        "--keep", "--out", answers, "--overwrite",
+    )  # fmt: skip
+    page.command(done.command)
+    with answers.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     page.table(
-        ["Text", "Answer", "Probability", *(["As written"] if is_known else [])],
+        ["Text", "As written", "Answer", "Probability"],
         [
-            (row["text"], row["label"], f"{row['probability']:.2f}")
-            + ((row["input_label"],) if is_known else ())
+            (row["text"], row["input_label"], row["label"], f"{float(row['probability']):.2f}")
             for row in rows
         ],
         "Sentences of our own, in no training set",

@@ -53,6 +53,7 @@ class Recipe:
         batch: Texts of a step.
         epochs: At most.
         patience: Epochs without a better dev score before stopping; the best weights are kept.
+            With 0, all epochs are made, and the last weights are kept.
         watch: The dev score: `loss`, or `accuracy` (of equal ones the last).
         clip: Largest norm of all gradients together; 0 for any.
         rescale: Standard deviation that given vectors are brought to; None leaves them.
@@ -97,8 +98,10 @@ class Recipe:
     thresholds: bool = False
 
     def __post_init__(self):
-        if not (self.batch >= 1 and self.epochs >= 1 and self.patience >= 1 and self.dim >= 1):
-            raise DataError("Batch, epochs, patience and vector length must be at least 1.")
+        if not (self.batch >= 1 and self.epochs >= 1 and self.patience >= 0 and self.dim >= 1):
+            raise DataError(
+                "Batch, epochs and vector length must be at least 1, and patience not negative."
+            )
         if not self.learning_rate > 0:
             raise DataError(f"The learning rate must be positive, not {self.learning_rate}.")
         if not 0 < self.dev_share < 1:
@@ -662,7 +665,7 @@ def _fit(network, recipe, learned, watched, folder, seed, resume, quiet):
         warmup=1,
         final=1.0,
         log_every=per_epoch,
-        patience=recipe.patience,
+        patience=recipe.patience or None,
     )
     outcome = training.fit(
         network, batches, schedule, folder, validate=validate, resume=resume, quiet=quiet

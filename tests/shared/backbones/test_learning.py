@@ -72,7 +72,7 @@ def test_learns_a_batch_and_saves_what_it_learned(name, variant, rng, tmp_path):
     target = rng.uniform(0, 1, run(model, x).shape).astype("float32")
     # Without compiling, which takes longer than the steps, but for JAX.
     model.compile(
-        keras.optimizers.SGD(1e-3, global_clipnorm=1.0),
+        keras.optimizers.SGD(1e-4, global_clipnorm=1.0),
         "mse",
         run_eagerly=keras.backend.backend() != "jax",
     )
