@@ -267,7 +267,7 @@ def build(
     return _grown(
         depth,
         leaves,
-        places[order[starts]] + fractions,
+        (places[order[starts]] + fractions).astype(np.float32),
         sums / np.maximum(lengths, np.float32(1e-12)),
         labels,
         features,

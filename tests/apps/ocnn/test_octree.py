@@ -160,6 +160,7 @@ def test_leaves_hold_means_and_majorities(rng):
     cells = cells_of(points, 3)
     order = sorted(set(cells), key=lambda cell: key_of(cell, 3))
     assert len(tree.points) == len(order)
+    assert {tree.points.dtype, tree.normals.dtype, tree.features.dtype} == {np.dtype("float32")}
     for row, cell in enumerate(order):
         own = np.array([c == cell for c in cells])
         np.testing.assert_allclose(tree.points[row], ((points[own] + 1) * 4).mean(0), atol=1e-5)
