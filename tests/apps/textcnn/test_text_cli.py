@@ -88,6 +88,22 @@ def test_training_writes_a_file_that_answers(weights, textcnn):
     assert "F1" in textcnn("evaluate", weights.with_name("test.csv"), "--weights", weights).out
 
 
+def test_training_from_disk(textcnn, tmp_path, made, small, monkeypatch):
+    from apps.textcnn import train
+
+    monkeypatch.setitem(train.PRESETS, "default", small)
+    write_csv(tmp_path / "made.csv", made(300))
+    write_csv(tmp_path / "test.csv", made(60, seed=9))
+    words = ("--test", tmp_path / "test.csv", "--vectors", "none", "--on-disk", "--json")
+    out = tmp_path / "disk.keras"
+    facts = json.loads(textcnn("train", tmp_path / "made.csv", "-o", out, *words).out)
+    assert facts["accuracy"] > 0.9
+    assert facts["training texts"] + facts["dev texts"] == 300
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["disk-training"]
+    again = ("train", tmp_path / "made.csv", "-o", tmp_path / "x.keras", *words, "--hybrid")
+    assert "NB-SVM" in textcnn(*again, check=1).err
+
+
 def test_answers_from_standard_input_in_order(weights, textcnn):
     texts = ["a lovely film", "", "an awful film", "\x85 not bad 😀"]
     out = textcnn(
