@@ -100,7 +100,7 @@ def test_folders_and_files_of_classes(tmp_path):
     flat = tmp_path / "flat"
     flat.mkdir()
     (flat / "mr.pos").write_text("good\x85film\n\nfine\n", encoding="utf-8")
-    (flat / "mr.neg.gz").write_bytes(gzip.compress(b"bad\n"))
+    (flat / "mr.neg.gz").write_bytes(gzip.compress(b"bad\n", mtime=0))
     for source in (flat, flat / "mr"):
         rows = texts.read(source)
         assert (rows.texts, rows.labels) == (("bad", "good\x85film", "fine"), ("neg", "pos", "pos"))
@@ -177,7 +177,7 @@ BAD = [
     ("a.jsonl", b'{"text": 7, "label": "a"}\n', "line 1: the text in 'text' is no text"),
     ("a.jsonl", b'{"text": "x", "label": null}\n', "line 1: the label in 'label' is no text"),
     ("a.txt", b"__label__a x\nno label\n", "line 2: has no label such as"),
-    ("a.csv.gz", gzip.compress(b"text,label\nx,1\n")[:-6], "cannot be read"),
+    ("a.csv.gz", gzip.compress(b"text,label\nx,1\n", mtime=0)[:-6], "cannot be read"),
 ]
 
 
