@@ -186,7 +186,11 @@ def test_names_in_binary_files_may_hold_any_bytes(tmp_path_factory, names):
         ("v.bin", b"1 2\na \0\0\x80\x3f\0\0\xc0\x7f", "row 1, 'a', holds numbers that are not"),
         ("v.bin", b"1 2\na " + bytes(8) + b"rest", "goes on behind the 1 rows"),
         ("v.bin", b"2 2\n" + bytes(1 << 17), "row 1 has no space behind its word"),
-        ("v.gz", gzip.compress(b"a 1 2\n" * 9, mtime=0)[:-12], "not a readable file of word vectors"),
+        (
+            "v.gz",
+            gzip.compress(b"a 1 2\n" * 9, mtime=0)[:-12],
+            "not a readable file of word vectors",
+        ),
         ("v.gz", b"\x1f\x8b\x08\x00garbage", "not a readable file of word vectors"),
         ("v.zip", b"PK\x03\x04garbage", "not a readable file of word vectors"),
         ("v.npy", b"\x93NUMPY\x01\x00garbage", "an array without its words"),
