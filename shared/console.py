@@ -115,6 +115,31 @@ def emit(obj: Mapping[str, Any]) -> None:
     print(to_json(obj), flush=True)
 
 
+def emit_rows(rows: Sequence[Mapping[str, Any]], json: bool) -> None:
+    """Print rows, such as those of a bench, as a table, or as one JSON object.
+
+    Args:
+        rows: values by column; a column that a row lacks stays empty.
+        json: as `{"rows": …}` on stdout.
+    """
+    if json:
+        emit({"rows": rows})
+        return
+    from rich.table import Table
+
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in columns))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
 @contextlib.contextmanager
 def progress(
     label: str, total: int | None, *, unit: str = "", done: int = 0, quiet: bool = False

@@ -782,34 +782,13 @@ def _tell(trained, quiet, json):
     console.console.print(f"wrote {trained.path} and its card", markup=False, soft_wrap=True)
 
 
-def _show(rows: list[dict], json: bool) -> None:
-    """Print rows of a bench as a table, or as JSON."""
-    if json:
-        console.emit({"rows": rows})
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in columns))
-    Console().print(table)
-
-
-def _cell(value) -> str:
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return "" if value is None else str(value)
-
-
 @bench_app.command("build", epilog=examples("convsuite ocnn bench build"))
 def bench_build(json: Json = False) -> None:
     """Time the building of octrees and of their tables of neighbours."""
     _start("cpu")
     from . import bench
 
-    _show(bench.building(), json)
+    console.emit_rows(bench.building(), json)
 
 
 @bench_app.command("scaling", epilog=examples("convsuite ocnn bench scaling --json"))
@@ -818,7 +797,7 @@ def bench_scaling(json: Json = False) -> None:
     _start("cpu")
     from . import bench
 
-    _show(bench.scaling(), json)
+    console.emit_rows(bench.scaling(), json)
 
 
 @bench_app.command("speed", epilog=examples("convsuite ocnn bench speed"))
@@ -827,7 +806,7 @@ def bench_speed(json: Json = False) -> None:
     _start("cpu")
     from . import bench
 
-    _show(bench.lenets(), json)
+    console.emit_rows(bench.lenets(), json)
 
 
 @bench_app.command(
@@ -847,7 +826,7 @@ def bench_robustness(
     _start()
     from . import bench
 
-    _show(bench.robustness(_classifier(weights, None, None), count, seed, quiet), json)
+    console.emit_rows(bench.robustness(_classifier(weights, None, None), count, seed, quiet), json)
 
 
 @bench_app.command("retrieve", epilog=examples("convsuite ocnn bench retrieve objects/"))
@@ -865,7 +844,7 @@ def bench_retrieve(
 
     found = data.find(folder, test_share)
     classifier = _classifier(weights, None, cache)
-    _show(bench.retrieval(classifier, found.test, found.test_labels, quiet), json)
+    console.emit_rows(bench.retrieval(classifier, found.test, found.test_labels, quiet), json)
 
 
 @bench_app.command(
@@ -890,7 +869,7 @@ def bench_parts(
     chosen = [place for place in sorted(folder.glob("*/")) if weights.format(place.name) in known]
     if not chosen:
         raise DataError(f"{folder}: no folder in it is a class with installed weights.")
-    _show(
+    console.emit_rows(
         bench.parts(chosen, lambda name: _segmenter(weights.format(name), None, None), quiet), json
     )
 
@@ -911,7 +890,7 @@ def bench_smoothing(
     from . import bench, data
 
     _, held_out = data.split(folder, test_share, 0)
-    _show(bench.smoothing(_segmenter(weights, None, False), held_out, up, quiet), json)
+    console.emit_rows(bench.smoothing(_segmenter(weights, None, False), held_out, up, quiet), json)
 
 
 @bench_app.command("classes", epilog=examples("convsuite ocnn bench classes objects/ --seeds 3"))
@@ -935,4 +914,4 @@ def bench_classes(
         bench.peer_classes(folder, recipe, seed=seed, cache=cache, quiet=quiet)
         for seed in range(seeds)
     ]
-    _show(rows, json)
+    console.emit_rows(rows, json)

@@ -66,7 +66,7 @@ def peers(
     names = train.class_names(rows.labels)
     if test is None:
         parts = [
-            (_of(rows, learned), _of(rows, held))
+            (rows.chosen(learned), rows.chosen(held))
             for learned, held in list(data.folds(rows, folds, 0))[:only]
         ]
     else:
@@ -311,7 +311,7 @@ def calibration(
     """
     if test is None:
         learned, held = data.folds(rows, 10, 0)[0]
-        rows, test = _of(rows, learned), _of(rows, held)
+        rows, test = rows.chosen(learned), rows.chosen(held)
     recipe = dataclasses.replace(recipe, hybrid=False, epochs=epochs, patience=0)
     classifier = train.train(rows, None, recipe, vectors=given, seed=seed, quiet=True).classifier
     truth = train.targets(test.labels, classifier.names)
@@ -326,11 +326,3 @@ def calibration(
         "ECE after": round(scores.ece(after, truth), 4),
         "test texts": len(truth),
     }
-
-
-def _of(rows: Rows, numbers: np.ndarray) -> Rows:
-    return dataclasses.replace(
-        rows,
-        texts=tuple(rows.texts[i] for i in numbers),
-        labels=tuple(rows.labels[i] for i in numbers),
-    )

@@ -844,27 +844,6 @@ def train_shipped(
             console.console.print(f"{name}: {trained.facts['test']}", markup=False)
 
 
-def _show(rows: list[dict], json: bool) -> None:
-    """Print rows of a bench as a table, or as JSON."""
-    if json:
-        console.emit({"rows": rows})
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in columns))
-    Console().print(table)
-
-
-def _cell(value) -> str:
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return "" if value is None else str(value)
-
-
 @bench_app.command(
     "peers",
     epilog=examples(
@@ -912,7 +891,7 @@ def bench_peers(
         given=found,
         quiet=quiet,
     )
-    _show(table, json)
+    console.emit_rows(table, json)
 
 
 @bench_app.command("speed", epilog=examples("convsuite textcnn bench speed reviews.csv"))
@@ -928,7 +907,9 @@ def bench_speed(
     _start("cpu")
     from . import bench
 
-    _show(bench.speed(_read(source_data, text, label, encoding, quiet=True), dim=dim), json)
+    console.emit_rows(
+        bench.speed(_read(source_data, text, label, encoding, quiet=True), dim=dim), json
+    )
 
 
 @bench_app.command(
@@ -951,7 +932,9 @@ def bench_faithfulness(
 
     texts = _read(source_data, text, None, encoding, labelled=False, quiet=True).texts
     chosen = np.random.default_rng(seed).permutation(len(texts))[:count]
-    _show([bench.faithfulness(_classifier(weights), [texts[i] for i in chosen], seed)], json)
+    console.emit_rows(
+        [bench.faithfulness(_classifier(weights), [texts[i] for i in chosen], seed)], json
+    )
 
 
 @bench_app.command(
@@ -980,4 +963,4 @@ def bench_calibration(
     facts = bench.calibration(
         rows, _fitted(recipe, found), epochs=epochs, test=held, given=found, seed=seed
     )
-    _show([facts], json)
+    console.emit_rows([facts], json)

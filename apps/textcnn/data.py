@@ -7,6 +7,7 @@ which `str.splitlines` would break them.
 import codecs
 import contextlib
 import csv
+import dataclasses
 import gzip
 import io
 import itertools
@@ -79,6 +80,14 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def chosen(self, numbers: np.ndarray) -> "Rows":
+        """Return the texts of these numbers, with their labels."""
+        return dataclasses.replace(
+            self,
+            texts=tuple(self.texts[i] for i in numbers),
+            labels=tuple(self.labels[i] for i in numbers),
+        )
 
 
 class Record(NamedTuple):

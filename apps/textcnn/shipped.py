@@ -74,15 +74,7 @@ def _rows(found: sentences.Sentences, name: str, words: dict[str, str] | None = 
 def _fold(rows: Rows, k: int) -> tuple[Rows, None, Rows]:
     """Return all but the first of k folds, and the first."""
     learned, held = data.folds(rows, k, 0)[0]
-    return _chosen(rows, learned), None, _chosen(rows, held)
-
-
-def _chosen(rows, numbers):
-    return dataclasses.replace(
-        rows,
-        texts=tuple(rows.texts[i] for i in numbers),
-        labels=tuple(rows.labels[i] for i in numbers),
-    )
+    return rows.chosen(learned), None, rows.chosen(held)
 
 
 def _mr(folder):

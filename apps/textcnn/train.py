@@ -204,7 +204,7 @@ def train(
         names = class_names(rows.labels, recipe.multi_label)
         if dev is None:
             kept, held = data.split(rows, recipe.dev_share, seed)
-            rows, dev = _chosen(rows, kept), _chosen(rows, held)
+            rows, dev = rows.chosen(kept), rows.chosen(held)
         tokeniser = recipe.tokeniser
         if tokeniser == "auto":
             tokeniser = text.choose_tokeniser(rows.texts)
@@ -415,10 +415,10 @@ def crossvalidate(
     for seed in seeds:
         for learned, held in parts:
             result = train(
-                _chosen(rows, learned),
+                rows.chosen(learned),
                 None,
                 recipe,
-                test=_chosen(rows, held),
+                test=rows.chosen(held),
                 vectors=vectors,
                 seed=seed,
                 quiet=True,
@@ -476,7 +476,7 @@ def tune(
     """
     if dev is None:
         kept, held = data.split(rows, recipe.dev_share, 0)
-        rows, dev = _chosen(rows, kept), _chosen(rows, held)
+        rows, dev = rows.chosen(kept), rows.chosen(held)
     trials: dict[Architecture, dict[str, Any]] = {}
 
     def try_one(stage: str, architecture: Architecture) -> None:
@@ -571,14 +571,6 @@ def class_weights(labels: np.ndarray, classes: int, kind: ClassWeight) -> np.nda
     if kind == "sqrt":
         inverse = np.sqrt(inverse)
     return inverse * len(labels) / np.sum(inverse * counts)
-
-
-def _chosen(rows: Rows, numbers: np.ndarray) -> Rows:
-    return dataclasses.replace(
-        rows,
-        texts=tuple(rows.texts[i] for i in numbers),
-        labels=tuple(rows.labels[i] for i in numbers),
-    )
 
 
 def _texts(rows, tokens, vocabulary, names, recipe):
