@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "labels": ["decode"],
-        "preprocessing": ["preprocess"],
+        "preprocessing": ["preprocess", "preprocess_whole"],
         "registry": ["create", "list_networks", "spec", "tap"],
         "specs": ["Spec", "Tap"],
         "trunks": ["trunk"],

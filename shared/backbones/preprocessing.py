@@ -57,13 +57,32 @@ def preprocess(
     Raises:
         ConvsuiteError: The array is no picture, its values exceed 1, or `unit` lacks statistics.
     """
-    shift, scale = _statistics(spec, mean, std)
+    statistics = _statistics(spec, mean, std)
     size = spec.size if size is None else size
     picture = _with_channels(_checked(image), spec.channels)
     picture = _middle(_resized(picture, round(size / spec.crop)), size)
-    if spec.preprocessing in _BGR:
-        picture = picture[..., ::-1]
-    return np.ascontiguousarray((picture * np.float32(255) - shift) / scale)
+    return _as_trained(picture, spec, *statistics)
+
+
+def preprocess_whole(
+    image: np.ndarray, spec: Spec, *, mean: Statistics = None, std: Statistics = None
+) -> np.ndarray:
+    """Turn a picture into the input of a network, pixel by pixel: nothing is resized or cut.
+
+    Args:
+        image: As for `preprocess`.
+        spec: The network; one of open sides (see `trunk`).
+        mean: As for `preprocess`.
+        std: As for `preprocess`.
+
+    Returns:
+        float32 `(height, width, spec.channels)`.
+
+    Raises:
+        ConvsuiteError: As for `preprocess`.
+    """
+    statistics = _statistics(spec, mean, std)
+    return _as_trained(_with_channels(_checked(image), spec.channels), spec, *statistics)
 
 
 def to_picture(
@@ -108,6 +127,15 @@ def _statistics(spec: Spec, mean: Statistics, std: Statistics) -> tuple[np.ndarr
         )
     shift, scale = _STATISTICS[spec.preprocessing]
     return np.asarray(shift, np.float32), np.asarray(scale, np.float32)
+
+
+def _as_trained(
+    picture: np.ndarray, spec: Spec, shift: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Order, shift and scale the channels as the network was trained."""
+    if spec.preprocessing in _BGR:
+        picture = picture[..., ::-1]
+    return np.ascontiguousarray((picture * np.float32(255) - shift) / scale)
 
 
 def _checked(image: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skimage.measure import block_reduce
 
 from shared import backbones
-from shared.backbones.preprocessing import preprocess, to_picture
+from shared.backbones.preprocessing import preprocess, preprocess_whole, to_picture
 from shared.errors import ConvsuiteError
 
 VGG = backbones.spec("vgg16")
@@ -33,6 +33,18 @@ def test_kinds_of_keras_applications(mode, picture):
 
     theirs = imagenet_utils.preprocess_input(255 * picture, "channels_last", mode)
     np.testing.assert_allclose(preprocess(picture, spec_of(mode)), theirs, 0, 1e-4)
+
+
+@pytest.mark.parametrize("mode", ["caffe", "tf", "torch"])
+def test_whole_pictures_keep_their_pixels(mode, rng):
+    from keras.applications import imagenet_utils
+
+    picture = rng.random((5, 9, 3), dtype=np.float32)
+    theirs = imagenet_utils.preprocess_input(255 * picture, "channels_last", mode)
+    np.testing.assert_allclose(preprocess_whole(picture, spec_of(mode)), theirs, 0, 1e-4)
+    square = picture[:, :5]
+    at_size = preprocess(square, spec_of(mode, size=5))
+    np.testing.assert_array_equal(preprocess_whole(square, spec_of(mode)), at_size)
 
 
 def test_other_kinds(picture):
