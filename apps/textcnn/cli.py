@@ -75,6 +75,10 @@ Tokeniser = Annotated[
     Literal["auto", "unicode", "kim", "kim-cased", "sst", "char", "jieba"],
     typer.Option("--tokeniser", help="What a word is; auto takes characters for Chinese."),
 ]
+Widths = Annotated[
+    str, typer.Option("--widths", help="Words that filters see at once, such as 3,4,5.")
+]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Of a text.")]
 MultiLabel = Annotated[
     bool, typer.Option("--multi-label", help="A text may have several labels, joined by `;`.")
 ]
@@ -239,9 +243,7 @@ def train(
     mode: Mode = "nonstatic",
     vectors: VectorFile = "auto",
     hybrid: Hybrid = None,
-    widths: Annotated[
-        str, typer.Option("--widths", help="Words that filters see at once, such as 3,4,5.")
-    ] = "3,4,5",
+    widths: Widths = "3,4,5",
     maps: Annotated[int, typer.Option("--maps", min=1, help="Filters of each width.")] = 100,
     dropout: Annotated[float, typer.Option("--dropout", min=0, max=0.95)] = 0.5,
     max_norm: Annotated[
@@ -255,7 +257,7 @@ def train(
     extend: Annotated[
         int, typer.Option("--extend", min=0, help="Further words, the commonest of the vectors.")
     ] = 0,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Of a text.")] = 400,
+    max_tokens: MaxTokens = 400,
     long: Annotated[
         Literal["head", "head-tail", "windows"],
         typer.Option("--long", help="What is read of longer texts."),
@@ -868,6 +870,8 @@ def bench_peers(
     mode: Mode = "nonstatic",
     vectors: VectorFile = "auto",
     tokeniser: Tokeniser = "auto",
+    widths: Widths = "3,4,5",
+    max_tokens: MaxTokens = 400,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -879,6 +883,11 @@ def bench_peers(
     rows = _read(source_data, text, label, encoding, format, quiet=quiet)
     held, watched = (_held_out(path, text, label, encoding, format) for path in (test, dev))
     recipe = _recipe(preset, mode, True, tokeniser)
+    recipe = dataclasses.replace(
+        recipe,
+        architecture=dataclasses.replace(recipe.architecture, widths=_numbers(widths)),
+        max_tokens=max_tokens,
+    )
     found = _vectors(vectors, rows, recipe, quiet)
     table = bench.peers(
         rows,
