@@ -6,8 +6,8 @@ every step). No network is needed. Ours: borders that wrap or reflect, exemplars
 mixtures of exemplars.
 
 Everything here is NumPy: the gradient is the sign of a difference that is carried back to the
-patch it came from. A step takes a sixth of the time of one compiled by TensorFlow, whose sort is
-slow on CPUs.
+patch it came from. With 64 directions on 192 x 96 pixels and one core (EPYC), energy and gradient
+took 58 ms, the same compiled by TensorFlow 280 ms, most of it for the sort.
 """
 
 from collections.abc import Callable, Sequence

@@ -51,12 +51,15 @@ def sample(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     right_share = (x - left).astype(np.float32)[..., None]
     bottom_share = (y - top).astype(np.float32)[..., None]
-    columns, rows = (left % width, (left + 1) % width), (top % height, (top + 1) % height)
-    upper, lower = (
-        texture[row, columns[0]] * (1 - right_share) + texture[row, columns[1]] * right_share
-        for row in rows
-    )
-    return (upper * (1 - bottom_share) + lower * bottom_share).astype(np.float32)
+    columns = left % width, (left + 1) % width
+    texels = np.asarray(texture, np.float32).reshape(-1, 3)
+
+    def between(row):
+        first = row % height * width
+        ends = (texels.take(first + column, axis=0) for column in columns)
+        return next(ends) * (1 - right_share) + next(ends) * right_share
+
+    return between(top) * (1 - bottom_share) + between(top + 1) * bottom_share
 
 
 def colours(
