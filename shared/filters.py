@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn, Protocol
 
@@ -213,7 +213,7 @@ def add_verbs(
     make: Callable[..., Filter],
     *,
     examples: dict[str, list[str]],
-    verbs: Sequence[str] = ("run", "video", "webcam"),
+    verbs: Sequence[str] | Mapping[str, str] = ("run", "video", "webcam"),
 ) -> None:
     """Give an application the verbs `run`, `video` and `webcam`, or some of them.
 
@@ -223,7 +223,7 @@ def add_verbs(
             parameters are keywords with defaults, annotated for typer, and become options of
             every verb.
         examples: command lines for the help of each verb.
-        verbs: which of the three the application gets.
+        verbs: which of the three the application gets; a mapping gives them other names.
     """
 
     def run(
@@ -334,9 +334,10 @@ def add_verbs(
             mirror=mirror,
         )
 
+    names = verbs if isinstance(verbs, Mapping) else dict(zip(verbs, verbs, strict=True))
     for verb in (run, video, webcam):
-        name = verb.__name__
-        if name not in verbs:
+        name = names.get(verb.__name__)
+        if name is None:
             continue
         epilog = console.examples(*examples[name]) if name in examples else None
         app.command(name, epilog=epilog)(_with_options_of(make, verb))

@@ -10,13 +10,12 @@ patch it came from. With 64 directions on 192 x 96 pixels and one core (EPYC), e
 took 58 ms, the same compiled by TensorFlow 280 ms, most of it for the sort.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 
-Border = Literal["zero", "reflect", "wrap"]
-Watch = Callable[[int, float, np.ndarray, dict[str, np.ndarray]], None]
+from .features import Borders
+from .optimise import Watch
 
 _BETAS = (0.9, 0.99)
 _LAST_RATE = 0.1  # of the first
@@ -33,7 +32,7 @@ def descend(
     patch: int = 7,
     projections: int = 64,
     quantiles: int = 1024,
-    border: Border = "reflect",
+    borders: Borders = ("reflect", "reflect"),
     mask: np.ndarray | None = None,
     seed: int = 0,
     state: dict[str, np.ndarray] | None = None,
@@ -51,7 +50,7 @@ def descend(
         patch: Side of the patches.
         projections: Directions in each step.
         quantiles: See `value_and_gradient`.
-        border: `wrap` makes a picture that tiles; `zero` takes inner patches only.
+        borders: `wrap` makes a picture that tiles along that axis; `zero` takes inner patches only.
         mask: `(height, width)`, 0..1, multiplies the change of each pixel.
         seed: The directions of each step depend on it and the number of the step only.
         state: Goes on where `watch` was given it; `start` is ignored then.
@@ -75,7 +74,7 @@ def descend(
     for step in range(first, steps):
         kernels = directions(projections, patch, [seed, step])
         energy, gradient = value_and_gradient(
-            picture, clouds, kernels, quantiles=quantiles, border=border
+            picture, clouds, kernels, quantiles=quantiles, borders=borders
         )
         energies.append(energy)
         # Of the sum over pixels: that of the mean would sink below Adam's epsilon in large ones.
@@ -140,7 +139,7 @@ def value_and_gradient(
     kernels: np.ndarray,
     *,
     quantiles: int = 1024,
-    border: Border = "reflect",
+    borders: Borders = ("reflect", "reflect"),
 ) -> tuple[float, np.ndarray]:
     """Return the sliced Wasserstein-1 distance between clouds of patches, and its gradient.
 
@@ -152,7 +151,7 @@ def value_and_gradient(
         clouds: Of the exemplars.
         kernels: Directions `(projections, patch, patch, 3)`.
         quantiles: Knots of the exemplars' quantile functions, between which they are straight.
-        border: How the picture goes on beyond its border, so that all pixels lie in as many
+        borders: How the picture goes on beyond its border, so that all pixels lie in as many
             patches; with `zero` there are no patches beyond.
 
     Returns:
@@ -164,7 +163,7 @@ def value_and_gradient(
     patch = kernels.shape[1]
     if min(picture.shape[:2]) < patch:
         raise ValueError(f"a picture of {picture.shape[:2]} is too small for patches of {patch}")
-    padded = _pad(np.asarray(picture, np.float32), patch, border)
+    padded = _pad(np.asarray(picture, np.float32), patch, borders)
     values = _project(_planes(padded), kernels)
     wanted = clouds.quantiles(kernels, min(quantiles, values.shape[1]))
     wanted = _at_levels(wanted, values.shape[1])
@@ -176,7 +175,7 @@ def value_and_gradient(
         energy += float(np.abs(difference).sum(dtype=np.float64))
         row[order] = np.sign(difference)  # from here on, `values` holds the gradient
     gradient = _project_back(values, kernels, padded.shape[:2]) / np.float32(values.size)
-    return energy / values.size, _fold(gradient, picture.shape[:2], patch, border)
+    return energy / values.size, _fold(gradient, picture.shape[:2], patch, borders)
 
 
 def _sorted(values, numbers):
@@ -210,20 +209,22 @@ def _planes(picture):
     return np.ascontiguousarray(picture.transpose(2, 0, 1))
 
 
-def _pad(picture, patch, border):
+def _pad(picture, patch, borders):
     """Continue a picture by what a patch reaches; on a torus, one side is enough."""
     reach = patch - 1
-    if border == "zero":
-        return picture
-    if border == "wrap":
-        return np.pad(picture, ((0, reach), (0, reach), (0, 0)), mode="wrap")
-    return np.pad(picture, ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
+    for axis, border in enumerate(borders):
+        if border == "zero":
+            continue
+        width = [(0, 0)] * picture.ndim
+        width[axis] = (0, reach) if border == "wrap" else (reach, reach)
+        picture = np.pad(picture, width, mode=border)
+    return picture
 
 
-def _fold(planes, size, patch, border):
+def _fold(planes, size, patch, borders):
     """Return the transposed `_pad` of `(3, height, width)` as `(height, width, 3)`."""
     numbers = np.arange(size[0] * size[1]).reshape(*size, 1)
-    numbers = _pad(numbers, patch, border).ravel()
+    numbers = _pad(numbers, patch, borders).ravel()
     sums = [np.bincount(numbers, plane.ravel(), size[0] * size[1]) for plane in planes]
     return np.stack(sums, axis=1).reshape(*size, 3).astype(np.float32)
 

@@ -48,7 +48,11 @@ def test_energy_equals_loops(rng, border):
     kernels = directions(3, 5, 1)
     for quantiles in (20, 10**6):
         energy, _ = value_and_gradient(
-            picture, Clouds(exemplars, [3, 1], 5), kernels, quantiles=quantiles, border=border
+            picture,
+            Clouds(exemplars, [3, 1], 5),
+            kernels,
+            quantiles=quantiles,
+            borders=(border, border),
         )
         expected = energy_by_loops(
             picture, exemplars, [0.75, 0.25], kernels, border, quantiles=quantiles
@@ -61,7 +65,9 @@ def test_gradient_equals_central_differences(rng, border):
     picture = rng.random((24, 24, 3)).astype(np.float32)
     exemplar = rng.random((20, 26, 3)).astype(np.float32)
     kernels = directions(2, 7, 0)
-    _, gradient = value_and_gradient(picture, Clouds([exemplar], [1], 7), kernels, border=border)
+    _, gradient = value_and_gradient(
+        picture, Clouds([exemplar], [1], 7), kernels, borders=(border, border)
+    )
     places = [(0, 0, 0), (23, 23, 2), (0, 11, 1), *rng.integers(0, (24, 24, 3), (7, 3))]
     step = 1e-7  # E is straight between kinks
     for place in map(tuple, places):
@@ -98,7 +104,7 @@ def test_value_and_gradient_equal_those_of_a_framework(rng, border):
     filters = np.ascontiguousarray(kernels.transpose(1, 2, 3, 0))
     value, gradient = backend.value_and_grad(energy)(picture, wanted, filters)
     own, own_gradient = value_and_gradient(
-        picture, Clouds([wanted], [1], 7), kernels, quantiles=10**6, border=border
+        picture, Clouds([wanted], [1], 7), kernels, quantiles=10**6, borders=(border, border)
     )
     assert own == pytest.approx(float(value), rel=1e-5)
     np.testing.assert_allclose(own_gradient, gradient, atol=1e-4 * np.abs(gradient).max())
@@ -117,9 +123,9 @@ def test_bands_do_not_change_anything(rng, monkeypatch):
 def test_wrapped_energy_does_not_change_when_the_picture_rolls(rng):
     picture, exemplar = rng.random((2, 16, 20, 3)).astype(np.float32)
     clouds, kernels = Clouds([exemplar], [1], 7), directions(4, 7, 0)
-    energy, gradient = value_and_gradient(picture, clouds, kernels, border="wrap")
+    energy, gradient = value_and_gradient(picture, clouds, kernels, borders=("wrap", "wrap"))
     rolled = np.roll(picture, (5, 9), (0, 1))
-    again = value_and_gradient(rolled, clouds, kernels, border="wrap")
+    again = value_and_gradient(rolled, clouds, kernels, borders=("wrap", "wrap"))
     assert again[0] == pytest.approx(energy, rel=1e-5)
     np.testing.assert_allclose(again[1], np.roll(gradient, (5, 9), (0, 1)), atol=1e-9)
 
@@ -127,7 +133,7 @@ def test_wrapped_energy_does_not_change_when_the_picture_rolls(rng):
 def test_exemplar_itself_has_no_energy(rng):
     picture = rng.random((14, 14, 3)).astype(np.float32)
     clouds, kernels = Clouds([picture], [2], 7), directions(4, 7, 0)
-    energy, gradient = value_and_gradient(picture, clouds, kernels, border="zero")
+    energy, gradient = value_and_gradient(picture, clouds, kernels, borders=("zero", "zero"))
     assert energy == 0
     assert not gradient.any()
 
@@ -152,15 +158,19 @@ def test_descent_finds_the_exemplars_patches(rng, border):
     exemplar = stripes(30)
     noise = rng.random((24, 32, 3)).astype(np.float32)
     start = 0.5 * stripes(32)[:24] + 0.25 * noise + 0.1
-    picture, energies = descend(start, [exemplar], [1], steps=60, projections=16, border=border)
+    picture, energies = descend(
+        start, [exemplar], [1], steps=60, projections=16, borders=(border, border)
+    )
     assert picture.shape == start.shape
     assert picture.dtype == np.float32
     assert 0 <= picture.min() <= picture.max() <= 1
     assert len(energies) == 60
     assert np.mean(energies[-5:]) < energies[0] / 4
-    again, _ = descend(start, [exemplar], [1], steps=60, projections=16, border=border)
+    again, _ = descend(start, [exemplar], [1], steps=60, projections=16, borders=(border, border))
     np.testing.assert_array_equal(picture, again)
-    other, _ = descend(start, [exemplar], [1], steps=60, projections=16, border=border, seed=1)
+    other, _ = descend(
+        start, [exemplar], [1], steps=60, projections=16, borders=(border, border), seed=1
+    )
     assert np.abs(picture - other).max() > 0.01
 
 
@@ -197,7 +207,9 @@ def test_mixture_lies_between(rng):
     dark, bright = np.float32(0.2), np.float32(0.8)
     exemplars = [np.full((10, 10, 3), dark), np.full((12, 9, 3), bright)]
     start = rng.random((16, 16, 3)).astype(np.float32)
-    picture, _ = descend(start, exemplars, [3, 1], steps=150, projections=16, border="wrap")
+    picture, _ = descend(
+        start, exemplars, [3, 1], steps=150, projections=16, borders=("wrap", "wrap")
+    )
     assert picture.mean() == pytest.approx(0.75 * 0.2 + 0.25 * 0.8, abs=0.02)
 
 

@@ -1,0 +1,437 @@
+"""The command line of texture synthesis and style transfer."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from shared import console, filters
+from shared.console import (
+    Device,
+    Engine,
+    Inputs,
+    Json,
+    Out,
+    Overwrite,
+    Precision,
+    Quiet,
+    Seed,
+    examples,
+)
+
+app = typer.Typer(
+    add_completion=False,
+    help=(
+        "Make textures from exemplars, and give pictures the style of others.\n\n"
+        "Nothing is trained: a picture is changed until its features have the statistics of the "
+        "exemplar. All of it works without a network connection."
+    ),
+    no_args_is_help=True,
+    epilog=examples(
+        "convsuite texture synth stones.jpg -o out --size 512x512 --tile xy",
+        "convsuite texture style portrait.jpg -o out --style painting.jpg",
+        "convsuite texture seamless photo-of-a-wall.jpg -o out",
+    ),
+)
+bench_app = typer.Typer(help="Measure quality and speed, beside other methods, in one run.")
+app.add_typer(bench_app, name="bench")
+
+Energy = Annotated[
+    Literal["auto", "gram", "dcor", "patch", "mix", "gatys", "sendik"],
+    typer.Option(
+        "--energy",
+        help="What has to agree: gram (features), dcor (features and their order), patch (pixels, "
+        "no network), mix (patch, then gram); gatys and sendik are as published.",
+    ),
+]
+NetworkName = Annotated[
+    Literal["vgg16_hed", "vgg19", "random"] | None,
+    typer.Option("--network", help="Where features come from; see `weights`.", show_default=False),
+]
+NetworkFile = Annotated[
+    str | None, typer.Option("--weights", metavar="FILE", help="Weights of that network.")
+]
+Octaves = Annotated[
+    int | None,
+    typer.Option(
+        "--octaves", min=1, max=8, help="Sizes, each half of the next.", show_default=False
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", min=1, help="Steps at full size at most.", show_default=False),
+]
+MaxPixels = Annotated[
+    int, typer.Option("--max-pixels", min=1024, help="Refuse to make larger pictures.")
+]
+JudgeFile = Annotated[
+    str | None,
+    typer.Option(
+        "--judge", metavar="FILE", help="Weights of SqueezeNet 1.1; else the installed network."
+    ),
+]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Show the picture in a window while it is made.")
+]
+Variants = Annotated[
+    int, typer.Option("--variants", min=1, max=64, help="Make so many and rank them.")
+]
+Exemplar = Annotated[
+    Path, typer.Option("--exemplar", help="The picture that a texture was made from.")
+]
+
+
+@app.command(
+    epilog=examples(
+        "convsuite texture synth stones.jpg -o out",
+        "convsuite texture synth stones.jpg -o out --size 1024x512 --tile x --seed 3",
+        "convsuite texture synth moss.jpg bark.jpg -o out --mix 0.7,0.3",
+        "convsuite texture synth weave.png -o out --energy dcor --variants 4",
+        "convsuite texture synth exemplars/ -o out --engine ray",
+    )
+)
+def synth(
+    inputs: Inputs,
+    out: Out,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size", metavar="WxH", help="That of the exemplar unless given.", show_default=False
+        ),
+    ] = None,
+    tile: Annotated[
+        Literal["", "x", "y", "xy"], typer.Option("--tile", help="Directions that repeat.")
+    ] = "",
+    mix: Annotated[
+        str | None,
+        typer.Option(
+            "--mix",
+            help="Make one texture of all exemplars, with these shares.",
+            show_default=False,
+        ),
+    ] = None,
+    energy: Energy = "auto",
+    network: NetworkName = None,
+    weights: NetworkFile = None,
+    octaves: Octaves = None,
+    steps: Steps = None,
+    variants: Variants = 1,
+    judge: JudgeFile = None,
+    max_pixels: MaxPixels = 2048 * 2048,
+    preview: Preview = False,
+    overwrite: Overwrite = False,
+    engine: Engine = "local",
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Make textures that look like exemplars and are arranged differently.
+
+    Each result is a PNG with a card (JSON) that holds all settings. What is in the output folder
+    already is skipped; a texture that was cut off goes on from its last checkpoint.
+    """
+    from .work import Order, parse_size
+
+    order = Order(
+        size=parse_size(size) if size else None, tile=tile, variants=variants, judge=judge,
+        max_pixels=max_pixels, seed=seed,
+    )  # fmt: skip
+    order = _with_recipe(order, energy, network, weights, octaves, steps)
+    if mix is not None:
+        order, inputs = _mixed(order, mix, inputs, out)
+    _make(
+        inputs, order, out, preview=preview, overwrite=overwrite, engine=engine, device=device,
+        precision=precision, quiet=quiet, json=json,
+    )  # fmt: skip
+
+
+@app.command(
+    epilog=examples(
+        "convsuite texture extend stones.jpg -o out",
+        "convsuite texture extend stones.jpg -o out --factor 3 --energy patch",
+    )
+)
+def extend(
+    inputs: Inputs,
+    out: Out,
+    factor: Annotated[
+        float, typer.Option("--factor", min=1, max=64, help="Of width and height.")
+    ] = 2.0,
+    energy: Energy = "auto",
+    network: NetworkName = None,
+    weights: NetworkFile = None,
+    max_pixels: MaxPixels = 2048 * 2048,
+    preview: Preview = False,
+    overwrite: Overwrite = False,
+    engine: Engine = "local",
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Make more of a texture: a larger picture at the same scale."""
+    from .work import Order
+
+    order = Order(factor=factor, max_pixels=max_pixels, seed=seed)
+    _make(
+        inputs, _with_recipe(order, energy, network, weights), out, preview=preview,
+        overwrite=overwrite, engine=engine, device=device, precision=precision, quiet=quiet,
+        json=json,
+    )  # fmt: skip
+
+
+@app.command(
+    epilog=examples(
+        "convsuite texture seamless wall.jpg -o out",
+        "convsuite texture seamless walls/ -o out --strip 48",
+    )
+)
+def seamless(
+    inputs: Inputs,
+    out: Out,
+    strip: Annotated[
+        int, typer.Option("--strip", min=1, help="Width of what is made anew, in pixels.")
+    ] = 32,
+    energy: Energy = "auto",
+    network: NetworkName = None,
+    weights: NetworkFile = None,
+    max_pixels: MaxPixels = 2048 * 2048,
+    preview: Preview = False,
+    overwrite: Overwrite = False,
+    engine: Engine = "local",
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Make pictures tile: keep the middle, and make a strip along the border anew."""
+    from .work import Order
+
+    order = Order(strip=strip, max_pixels=max_pixels, seed=seed)
+    _make(
+        inputs, _with_recipe(order, energy, network, weights), out, preview=preview,
+        overwrite=overwrite, engine=engine, device=device, precision=precision, quiet=quiet,
+        json=json,
+    )  # fmt: skip
+
+
+def open_style(
+    style: Annotated[
+        list[Path] | None,
+        typer.Option("--style", help="Picture that has the style; may be repeated."),
+    ] = None,
+    content_weight: Annotated[
+        float,
+        typer.Option("--content-weight", min=0, help="1 to 100; more keeps more of the content."),
+    ] = 10.0,
+    keep_colour: Annotated[
+        bool, typer.Option("--keep-colour", help="Take lightness only from the style.")
+    ] = False,
+    style_scale: Annotated[
+        float,
+        typer.Option("--style-scale", min=0.05, max=20, help="Size of the style's strokes."),
+    ] = 1.0,
+    side: Annotated[
+        int, typer.Option("--side", min=64, help="Longest side that is worked at, in pixels.")
+    ] = 512,
+    strength: Annotated[
+        float, typer.Option("--strength", min=0, max=1, help="0 leaves the picture.")
+    ] = 1.0,
+    network: NetworkName = None,
+    weights: NetworkFile = None,
+):
+    """Open the filter that gives pictures a style."""
+    from shared import images
+
+    from .style import StyleTransfer
+
+    return StyleTransfer.from_weights(
+        network or ("vgg19" if weights else "vgg16_hed"),
+        [images.read(path) for path in style or ()],
+        weights,
+        content_weight=content_weight,
+        keep_colour=keep_colour,
+        style_scale=style_scale,
+        side=side,
+        strength=strength,
+    )
+
+
+filters.add_verbs(
+    app,
+    open_style,
+    examples={
+        "run": [
+            "convsuite texture style portrait.jpg -o out --style painting.jpg",
+            "convsuite texture style holiday/ -o out --style a.jpg --style b.jpg --keep-colour",
+        ],
+        "video": ["convsuite texture video clip.mp4 painted.mp4 --style painting.jpg --side 256"],
+    },
+    verbs={"run": "style", "video": "video"},
+)
+
+
+@app.command("map", epilog=examples("convsuite texture map chair.obj --texture wood.png -o out"))
+def map_mesh(
+    mesh: Annotated[Path, typer.Argument(help="GLB, OBJ, OFF, PLY or STL.")],
+    texture: Annotated[Path, typer.Option("--texture", help="Picture that tiles.")],
+    out: Out,
+    scale: Annotated[
+        float, typer.Option("--scale", min=1e-3, help="Repetitions along the longest side.")
+    ] = 1.0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Lay a texture on a mesh: OBJ, MTL and PNG, and pictures of it turning.
+
+    Texture coordinates of the mesh are used; a mesh without any is covered from three sides.
+    """
+    from .mesh import map_texture
+
+    mapped = map_texture(mesh, texture, out, scale=scale)
+    if not quiet:
+        for note in mapped.notes:
+            console.warning_line(note)
+        for file in mapped.files:
+            console.console.print(f"wrote {file}", markup=False, soft_wrap=True)
+    if json:
+        console.emit(mapped._asdict())
+
+
+@app.command(
+    epilog=examples(
+        "convsuite texture metrics out/stones.png --exemplar stones.jpg",
+        "convsuite texture metrics out/left.png --exemplar left.png --heldout right.png --json",
+    )
+)
+def metrics(
+    result: Annotated[Path, typer.Argument(help="The texture.")],
+    exemplar: Exemplar,
+    heldout: Annotated[
+        Path | None,
+        typer.Option("--heldout", help="A part of the same texture that was not used."),
+    ] = None,
+    judge: JudgeFile = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Measure a texture by statistics that no energy here uses.
+
+    gram, sw: distances of features, 0 is best; ac: of the order; copy: of patches to the exemplar
+    (a share above 0.9 is copied); repeat: to other places of the texture; seam: visible above 1.
+    """
+    from shared import backend, images
+
+    from .judge import Judge
+
+    backend.setup(device, "float32")
+    opened = Judge.open(judge)
+    made = images.read(result)
+    references = {"exemplar": exemplar} | ({"held out": heldout} if heldout else {})
+    rows = [
+        {"against": name} | opened(made, images.read(path))._asdict()
+        for name, path in references.items()
+    ]
+    if json:
+        console.emit({"judge": opened.network, "rows": rows})
+        return
+    console.console.print(f"judged by {opened.network}")
+    console.emit_rows(rows, False)
+
+
+@app.command(epilog=examples("convsuite texture weights", "convsuite texture weights --json"))
+def weights(json: Json = False) -> None:
+    """Say which networks of features there are, where, and how to get a better one."""
+    from shared.backbones import found
+
+    from .features import NETWORKS
+
+    about = found()
+    rows = [
+        {"network": name, "weights": about.get(name, "none needed: random kernels")}
+        for name in NETWORKS
+    ]
+    rows.append({"network": "(--energy patch)", "weights": "none needed: no network"})
+    console.emit_rows(rows, json)
+
+
+def _with_recipe(order, energy, network, weights, octaves=None, steps=None):
+    """Return an order with the recipe that the options name."""
+    from .synth import AUTO, RECIPES
+
+    name = AUTO if energy == "auto" else energy
+    changes = {}
+    if network or weights:
+        changes["network"] = network or "vgg19"
+    if octaves is not None:
+        changes["octaves"] = octaves
+    if steps is not None:
+        changes["steps"] = steps
+        changes["patch_steps"] = (RECIPES[name].patch_steps[0], steps)
+    return dataclasses.replace(
+        order, recipe=name, weights=weights, changes=changes, command=console.command_line()
+    )
+
+
+def _mixed(order, mix, inputs, out):
+    """Return an order that mixes all inputs, and the first of them."""
+    from shared import folders, images
+
+    try:
+        shares = tuple(float(part) for part in mix.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"--mix takes shares such as 0.7,0.3, not {mix}") from None
+    files = [str(job.source) for job in folders.collect(inputs, out, images.READABLE)]
+    from .synth import shares_of
+
+    shares_of(shares, len(files))
+    return dataclasses.replace(order, mix=shares, others=tuple(files[1:])), files[:1]
+
+
+def _make(inputs, order, out, *, preview, overwrite, engine, device, precision, quiet, json):
+    """Make textures of files, report, and end the command."""
+    from shared import folders, images
+
+    from .progress import Follow
+
+    if preview and engine == "ray":
+        raise typer.BadParameter("--preview shows one picture of this process; leave out --engine")
+    jobs = folders.collect(inputs, out, images.READABLE, lambda path: path.with_suffix(".png"))
+    quiet = quiet or json
+    order = dataclasses.replace(order, quiet=quiet)
+    with Follow(preview=preview, quiet=quiet or engine == "ray") as follow:
+        make_work = functools.partial(
+            _work, order, out, device, precision, follow.watch if engine == "local" else None
+        )
+        summary = folders.process(
+            jobs, make_work, out=out, engine=engine, overwrite=overwrite,
+            quiet=quiet or engine == "local",
+        )  # fmt: skip
+    _remove_if_empty(out)
+    folders.report(summary, out, console.console, noun="textures", quiet=quiet)
+    if json:
+        console.emit({"out": out, **summary.to_dict()})
+    raise typer.Exit(summary.exit_code)
+
+
+def _work(order, out, device, precision, watch):
+    """Build the work in the process that does it, which may be a worker of a cluster."""
+    from .work import SynthesisWork
+
+    return SynthesisWork(order, out, device, precision, watch)
+
+
+def _remove_if_empty(out: Path) -> None:
+    """Remove the folder of checkpoints once nothing is left to go on with."""
+    from contextlib import suppress
+
+    from .work import RESUME_FOLDER
+
+    with suppress(OSError):
+        (out / RESUME_FOLDER).rmdir()

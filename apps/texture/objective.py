@@ -1,0 +1,335 @@
+"""Energy and gradient of a picture against the statistics of exemplars, whole or tile by tile.
+
+Sources: Gatys, Ecker, Bethge, NIPS 2015, equations 1 to 4; Snelgrove, "High-Resolution
+Multi-Scale Neural Texture Synthesis", SIGGRAPH Asia Technical Briefs 2017 (statistics at several
+scales); Sendik and Cohen-Or, ACM TOG 36(5), 2017 (structure, diversity, smoothness).
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import lazy_loader as lazy
+import numpy as np
+
+from shared import backend
+
+from . import energy
+from .features import Borders, Network, halo, stride
+
+keras = lazy.load("keras")
+
+Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """Which energies are summed, with their weights; 0 leaves a term out.
+
+    Attributes:
+        gram: Of the distance of Gram matrices, the same for each layer.
+        layers: Taps whose Gram matrices count.
+        scales: Full, half, quarter … size at which the Gram matrices are compared.
+        correlation: Of the mean square difference of deep correlations.
+        correlation_sum: Of their sum of squares, as in the paper.
+        correlation_layer: Tap whose correlations count.
+        diversity: Of the distance to the exemplar at equal places; negative keeps away from it.
+            Counts only where exemplar and result are equally large.
+        smoothness: Of the smoothness of `conv1_1` before its ReLU.
+    """
+
+    gram: float = 1e3
+    layers: tuple[str, ...] = ("conv1_1", "pool1", "pool2", "pool3")
+    scales: int = 1
+    correlation: float = 0.0
+    correlation_sum: float = 0.0
+    correlation_layer: str = "pool2"
+    diversity: float = 0.0
+    smoothness: float = 0.0
+
+    @property
+    def needs_whole(self) -> bool:
+        """Whether a term is no sum over positions, so that tiles cannot add it up."""
+        return any((self.correlation, self.correlation_sum, self.diversity, self.smoothness))
+
+    @property
+    def taps(self) -> list[str]:
+        """What the network must return at full size."""
+        correlates = self.correlation or self.correlation_sum or self.diversity
+        extra = [self.correlation_layer] * bool(correlates) + ["conv1_1:linear"] * bool(
+            self.smoothness
+        )
+        return list(dict.fromkeys([*self.layers, *extra]))
+
+
+class Tile(NamedTuple):
+    """A part of a picture and what surrounds it.
+
+    Attributes:
+        rows: Of the picture, with the surroundings; may go round.
+        columns: As rows.
+        inner: First and one past the last row and column within these that are the tile's own.
+        borders: Rules beyond them.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    inner: tuple[int, int, int, int]
+    borders: Borders
+
+
+def statistics(
+    network: Network,
+    terms: Terms,
+    exemplars: Sequence[np.ndarray],
+    mix: Sequence[float],
+    size: tuple[int, int],
+    dtype: str = "float32",
+) -> dict[str, Any]:
+    """Return what a result of some size must agree with, the weighted mean over exemplars.
+
+    The exemplars are continued by reflection: zeros around them would be features that a picture
+    without a rim cannot have.
+
+    Args:
+        network: Of features.
+        terms: The energies.
+        exemplars: `(height, width, 3)` each.
+        mix: Shares of the exemplars, which sum to 1.
+        size: Height and width of the result.
+        dtype: What the network computes in.
+    """
+    reflect: Borders = ("reflect", "reflect")
+    parameters = network.until(terms.taps)
+    limit = _shifts(terms, [*(e.shape for e in exemplars), size])
+
+    def run(parameters, picture):
+        return _described(
+            network, parameters, terms, picture, reflect, limit, (False, False), dtype
+        )
+
+    compiled = backend.compiled(run)
+    targets = energy.mixed([compiled(parameters, picture) for picture in exemplars], mix)
+    if not _is_diverse(terms, exemplars, size):
+        targets.pop("diversity", None)
+    return targets
+
+
+def whole(
+    network: Network,
+    terms: Terms,
+    targets: dict[str, Any],
+    borders: Borders,
+    dtype: str = "float32",
+) -> Evaluate:
+    """Return the function of a picture that gives its energy and the gradient.
+
+    Args:
+        network: Of features.
+        terms: The energies.
+        targets: From `statistics`.
+        borders: What lies beyond the picture.
+        dtype: What the network computes in.
+    """
+    parameters = network.until(terms.taps)
+    circular = tuple(border == "wrap" for border in borders)
+    limit = _limit_of(targets)
+
+    def run(picture, parameters, targets):
+        found = _described(network, parameters, terms, picture, borders, limit, circular, dtype)
+        return _total(terms, found, targets)
+
+    differentiate = backend.value_and_grad(run)
+    kept = keras.tree.map_structure(keras.ops.convert_to_tensor, targets)
+
+    def evaluate(picture: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = differentiate(picture, parameters, kept)
+        return float(value), gradient
+
+    return evaluate
+
+
+def tiled(
+    network: Network,
+    terms: Terms,
+    targets: dict[str, Any],
+    borders: Borders,
+    dtype: str = "float32",
+    *,
+    side: int = 512,
+) -> Evaluate:
+    """Return the same function as `whole`, with the memory of one tile.
+
+    A Gram matrix is a sum over positions. A first pass adds it up over tiles; its derivative is
+    then a constant, with which a second pass adds the gradient of every tile into the picture.
+
+    Args:
+        network: Of features.
+        terms: The energies; Gram matrices alone.
+        targets: From `statistics`.
+        borders: What lies beyond the picture.
+        dtype: What the network computes in.
+        side: Height and width of a tile, without what surrounds it.
+
+    Raises:
+        ValueError: A term is no sum over positions, or `side` is no multiple of the deepest stride.
+    """
+    if terms.needs_whole:
+        raise ValueError("only Gram matrices can be added up over tiles")
+    coarsest = max(stride(tap) for tap in terms.layers)
+    if side % coarsest:
+        raise ValueError(f"tiles are {side} wide, which is no multiple of {coarsest}")
+    parameters = network.until(terms.layers)
+    around = halo(terms.layers, network.name)
+    passes: dict[tuple, tuple[Callable, Callable]] = {}
+
+    def compiled(tile: Tile) -> tuple[Callable, Callable]:
+        key = (len(tile.rows), len(tile.columns), tile.inner)
+        if key not in passes:
+
+            def sums(parameters, picture):
+                maps = network.maps(parameters, picture, terms.layers, tile.borders, dtype)
+                return {tap: _inner_sum(m, tap, tile.inner) for tap, m in maps.items()}
+
+            def product(picture, parameters, slopes):
+                found = sums(parameters, picture)
+                return sum(keras.ops.sum(slopes[tap] * found[tap]) for tap in terms.layers)
+
+            passes[key] = backend.compiled(sums), backend.value_and_grad(product)
+        return passes[key]
+
+    def evaluate_scale(picture: np.ndarray, scale: int) -> tuple[float, np.ndarray]:
+        tiles = list(cut(picture.shape[:2], side, around, borders))
+        grams = dict.fromkeys(terms.layers, 0.0)
+        for tile in tiles:
+            found = compiled(tile)[0](parameters, picture[np.ix_(tile.rows, tile.columns)])
+            grams = {tap: grams[tap] + found[tap].astype(np.float64) for tap in grams}
+        value, slopes = 0.0, {}
+        for tap in terms.layers:
+            positions = np.prod([length // stride(tap) for length in picture.shape[:2]])
+            found = grams[tap] / positions
+            wanted = np.asarray(targets[f"gram{scale}:{tap}"], np.float64)
+            value += terms.gram * np.square(found - wanted).sum() / (4 * len(found) ** 2)
+            slopes[tap] = terms.gram * energy.gram_slope(found, wanted) / positions
+        slopes = {tap: slope.astype(np.float32) for tap, slope in slopes.items()}
+        gradient = np.zeros_like(picture)
+        for tile in tiles:
+            part = picture[np.ix_(tile.rows, tile.columns)]
+            _, slope = compiled(tile)[1](part, parameters, slopes)
+            np.add.at(gradient, np.ix_(tile.rows, tile.columns), slope)
+        return value, gradient
+
+    def evaluate(picture: np.ndarray) -> tuple[float, np.ndarray]:
+        total, gradient = 0.0, np.zeros_like(picture)
+        smaller = picture
+        for scale in range(terms.scales):
+            if scale:
+                smaller = _halved(smaller)
+            value, slope = evaluate_scale(smaller, scale)
+            total += value
+            factor = 2**scale
+            height, width = (factor * length for length in slope.shape[:2])
+            gradient[:height, :width] += slope.repeat(factor, 0).repeat(factor, 1) / np.float32(
+                factor**2
+            )
+        return total, gradient
+
+    return evaluate
+
+
+def cut(size: tuple[int, int], side: int, around: int, borders: Borders) -> Iterator[Tile]:
+    """Cut a picture into tiles.
+
+    Where the picture ends, a tile ends with it, and the rule of the border holds for each
+    convolution, as on the whole picture; where it goes round, so do the surroundings.
+    """
+    axes = [
+        list(_spans(length, side, around, border))
+        for length, border in zip(size, borders, strict=True)
+    ]
+    inside: Borders = tuple("reflect" if b == "wrap" else b for b in borders)
+    for (rows, top, bottom), (columns, left, right) in itertools.product(*axes):
+        yield Tile(rows, columns, (top, bottom, left, right), inside)
+
+
+def _spans(length, side, around, border):
+    for first in range(0, length, side):
+        last = min(first + side, length)
+        if border == "wrap":
+            begin, end = first - around, last + around
+        else:
+            begin, end = max(0, first - around), min(length, last + around)
+        yield np.arange(begin, end) % length, first - begin, last - begin
+
+
+def _inner_sum(features: Any, tap: str, inner: tuple[int, int, int, int]) -> Any:
+    top, bottom, left, right = (edge // stride(tap) for edge in inner)
+    part = features[top:bottom, left:right]
+    flat = keras.ops.reshape(part, (-1, part.shape[-1]))
+    return keras.ops.matmul(keras.ops.transpose(flat), flat)
+
+
+def _halved(picture: np.ndarray) -> np.ndarray:
+    height, width = (length // 2 * 2 for length in picture.shape[:2])
+    even = picture[:height, :width]
+    return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / np.float32(4)
+
+
+def _described(network, parameters, terms, picture, borders, limit, circular, dtype):
+    """Return the statistics of a picture by name, as tensors."""
+    maps = network.maps(parameters, picture, terms.taps, borders, dtype)
+    found = {f"gram0:{tap}": energy.gram(maps[tap]) for tap in terms.layers if terms.gram}
+    smaller = picture
+    for scale in range(1, terms.scales if terms.gram else 1):
+        smaller = keras.ops.average_pool(smaller[None], 2, 2, padding="valid")[0]
+        small = network.maps(parameters, smaller, terms.layers, borders, dtype)
+        found |= {f"gram{scale}:{tap}": energy.gram(small[tap]) for tap in terms.layers}
+    if terms.correlation or terms.correlation_sum:
+        found["correlation"] = energy.correlation(maps[terms.correlation_layer], limit, circular)
+    if terms.diversity:
+        found["diversity"] = maps[terms.correlation_layer]
+    if terms.smoothness:
+        found["smoothness"] = energy.smoothness(maps["conv1_1:linear"])
+    return found
+
+
+def _total(terms, found, targets):
+    total = 0.0
+    for name, value in found.items():
+        if name.startswith("gram"):
+            total = total + terms.gram * energy.gram_distance(value, targets[name])
+        elif name == "correlation":
+            if terms.correlation:
+                total = total + terms.correlation * energy.correlation_distance(
+                    value, targets[name]
+                )
+            if terms.correlation_sum:
+                total = total + terms.correlation_sum * energy.correlation_sum(value, targets[name])
+        elif name == "smoothness":
+            total = total + terms.smoothness * value
+        elif name in targets:
+            total = total + terms.diversity * energy.diversity(value, targets[name])
+    return total
+
+
+def _shifts(terms: Terms, shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+    """Return the largest shifts at which correlations are compared: half of the smallest map.
+
+    Further ones rest on so few positions that they are noise.
+    """
+    step = stride(terms.correlation_layer)
+    return tuple(min(shape[axis] // step for shape in shapes) // 2 for axis in (0, 1))
+
+
+def _limit_of(targets: dict[str, Any]) -> tuple[int, int]:
+    """Return the shifts that targets were made with."""
+    if "correlation" not in targets:
+        return 0, 0
+    _, down, side = targets["correlation"].shape
+    return down - 1, side // 2
+
+
+def _is_diverse(terms, exemplars, size) -> bool:
+    """Return whether exemplar and result are equally large, so that places can be compared."""
+    return bool(terms.diversity) and len(exemplars) == 1 and exemplars[0].shape[:2] == size

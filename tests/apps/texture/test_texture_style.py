@@ -1,0 +1,75 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from apps.texture.style import _YIQ, StyleRecipe, StyleTransfer
+from shared import metrics
+from shared.errors import ConvsuiteError
+
+QUICK = StyleRecipe(steps=(0, 6))
+
+
+@pytest.fixture(scope="module")
+def content():
+    y, x = np.mgrid[:40, :48] / 48
+    return np.stack([y, x, 1 - y], axis=-1).astype(np.float32) * 0.8 + 0.1
+
+
+@pytest.fixture(scope="module")
+def transfer(exemplar):
+    from apps.texture import features
+
+    network = features.open_network("random", taps=["pool3"])
+    return StyleTransfer(network, [exemplar], QUICK)
+
+
+def with_settings(transfer, **settings):
+    return StyleTransfer(
+        transfer._network, transfer._styles, dataclasses.replace(QUICK, **settings)
+    )
+
+
+@pytest.mark.backends
+def test_more_weight_keeps_more_of_the_content(transfer, content):
+    few, many = (
+        with_settings(transfer, content_weight=weight).stylise(content) for weight in (0.1, 1000)
+    )
+    assert many.content < few.content
+    assert few.style < many.style
+    assert few.picture.shape == content.shape
+
+
+def test_endless_weight_returns_the_content(transfer, content):
+    done = with_settings(transfer, content_weight=1e9).stylise(content)
+    assert metrics.psnr(done.picture, content) > 35
+
+
+def test_colours_are_kept(transfer, content):
+    done = with_settings(transfer, keep_colour=True, content_weight=0.1).stylise(content)
+    before, after = (picture @ _YIQ[1:].T for picture in (content, done.picture))
+    assert np.abs(before - after).max() < 1 / 255
+    assert np.abs(done.picture - content).max() > 0.02
+
+
+def test_filter_keeps_type_size_and_follows_its_strength(transfer, content):
+    pixels = np.round(content * 255).astype(np.uint8)
+    strong = transfer(pixels)
+    assert strong.dtype == np.uint8
+    assert strong.shape == pixels.shape
+    transfer.strength = 0.0
+    np.testing.assert_array_equal(transfer(pixels), pixels)
+    transfer.strength = 1.0
+
+
+def test_large_pictures_are_worked_at_the_side_asked_for(transfer, content):
+    seen = []
+    small = with_settings(transfer, side=40)
+    done = small.stylise(content, watch=lambda s, v, p, state: seen.append(p.shape), every=2)
+    assert seen[0] == (33, 40, 3)
+    assert done.picture.shape == content.shape
+
+
+def test_without_a_style_nothing_is_opened():
+    with pytest.raises(ConvsuiteError, match="--style"):
+        StyleTransfer.from_weights("vgg16_hed")
