@@ -294,7 +294,7 @@ class TextureSynthesizer:
             w if axis in tile else s for axis, w, s in zip("yx", worked, size, strict=True)
         )
         picture = picture[:height, :width]
-        if self.recipe.match_colours:
+        if self.recipe.match_colours and mask is None:
             picture = matched(picture, exemplars[0])
         return Synthesis(np.ascontiguousarray(picture), curves, notes)
 
