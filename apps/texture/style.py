@@ -30,6 +30,8 @@ _SHALLOW_STYLE = ("conv1_1", "pool1", "pool2", "pool3")
 _SHALLOW_CONTENT = "conv3_1"
 _STYLE_WEIGHT = 100.0
 _MEMORY = 10
+COARSE_STEPS = 60
+"""Steps at half size."""
 # Y, I, Q of NTSC from red, green, blue.
 _YIQ = np.array(
     [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], np.float32
@@ -52,7 +54,7 @@ class StyleRecipe:
     keep_colour: bool = False
     style_scale: float = 1.0
     side: int = 512
-    steps: tuple[int, int] = (60, 40)
+    steps: tuple[int, int] = (COARSE_STEPS, 40)
 
 
 @dataclasses.dataclass(frozen=True)
