@@ -264,6 +264,9 @@ def open_style(
     side: Annotated[
         int, typer.Option("--side", min=64, help="Longest side that is worked at, in pixels.")
     ] = 512,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, help="At full size; half size comes before.")
+    ] = 40,
     strength: Annotated[
         float,
         typer.Option("--strength", min=0, max=1, callback=_finite, help="0 leaves the picture."),
@@ -274,7 +277,7 @@ def open_style(
     """Open the filter that gives pictures a style."""
     from shared import images
 
-    from .style import StyleTransfer
+    from .style import COARSE_STEPS, StyleTransfer
 
     return StyleTransfer.from_weights(
         network or ("vgg19" if weights else "vgg16_hed"),
@@ -284,6 +287,7 @@ def open_style(
         keep_colour=keep_colour,
         style_scale=style_scale,
         side=side,
+        steps=(COARSE_STEPS, steps),
         strength=strength,
     )
 

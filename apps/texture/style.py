@@ -19,7 +19,7 @@ from shared.errors import ConvsuiteError, ImageError
 from shared.images import Picture
 
 from . import energy, optimise
-from .features import Network, open_network
+from .features import Network, compiled_by_shape, open_network
 
 keras = lazy.load("keras")
 
@@ -32,6 +32,8 @@ _STYLE_WEIGHT = 100.0
 _MEMORY = 10
 # Two positions of the deepest maps, which reflect at their rims.
 _SMALLEST = 32
+COARSE_STEPS = 60
+"""Steps at half size."""
 # Y, I, Q of NTSC from red, green, blue.
 _YIQ = np.array(
     [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], np.float32
@@ -54,7 +56,7 @@ class StyleRecipe:
     keep_colour: bool = False
     style_scale: float = 1.0
     side: int = 512
-    steps: tuple[int, int] = (60, 40)
+    steps: tuple[int, int] = (COARSE_STEPS, 40)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +218,7 @@ class StyleTransfer:
             grams = {tap: energy.gram(maps[tap]) for tap in self._style_taps}
             return grams, maps[self._content_tap]
 
-        compiled = backend.compiled(described)
+        compiled = compiled_by_shape(described)
         grams = energy.mixed(
             [compiled(parameters, style)[0] for style in styles], [1 / len(styles)] * len(styles)
         )

@@ -47,3 +47,21 @@ def test_the_card_tells_the_truth(data):
     found = train.evaluate(TextClassifier.from_weights("trec-en"), held)
     card = weights.read_card(weights.find("textcnn", "trec-en"))
     assert found["accuracy"] == pytest.approx(card.results["accuracy"], abs=0.003)
+
+
+# Written down under TensorFlow, with which the weights were trained.
+ANSWERS = {
+    "What is the capital of Peru ?": [0.000952, 0.004485, 0.000208, 0.000224, 0.993069, 0.001063],
+    "Who painted the ceiling ?": [0.000020, 0.000011, 0.000162, 0.999683, 0.000057, 0.000068],
+}
+
+
+@pytest.mark.backends
+def test_every_backend_gives_the_same_answers(tmp_path):
+    """As shipped, and after another round through a file of the backend that runs."""
+    path, copy = weights.find("textcnn", "trec-en"), tmp_path / "trec-en.keras"
+    weights.save_model(weights.load_model(path, "textcnn"), copy, weights.read_card(path))
+    for source in ("trec-en", copy):
+        found = TextClassifier.from_weights(source)(list(ANSWERS))
+        for answer, expected in zip(found, ANSWERS.values(), strict=True):
+            np.testing.assert_allclose(answer.probabilities, expected, atol=2e-6)

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from apps.texture import features, progress, synth, work
+from apps.texture import features, mesh, progress, synth, turntable, work
 from apps.texture.cli import app
 from shared import console, images, metrics
 
@@ -94,12 +94,12 @@ def oddities(exemplar, tmp_path):
 def test_broken_exemplars_are_named_and_the_rest_is_done(texture, oddities, tmp_path):
     out = tmp_path / "out"
     printed = texture("synth", oddities, oddities / "moving.gif", "-o", out, *QUICK, check=1)
-    print(printed.err)
-    print(names(out))
     done = {path.stem for path in out.glob("*.png")}
-    assert done == {"good", "flat", "holes", "ink", "glass", "moving.gif", "moving.webp"}
+    assert done == {"good", "flat", "holes", "ink", "glass", "moving.webp"}
     failed = json.loads((out / "failures.json").read_text())["failures"]
-    assert [os.path.basename(f["input"]) for f in failed] == ["cut.jpg", "one.png", "small.png"]
+    assert [os.path.basename(f["input"]) for f in failed] == [
+        "cut.jpg", "one.png", "small.png", "moving.gif"
+    ]  # fmt: skip
     for line in printed.err.splitlines():
         assert "Error:" not in line
     assert "1x1 pixels; give one of at least 32x32" in printed.err
@@ -107,7 +107,7 @@ def test_broken_exemplars_are_named_and_the_rest_is_done(texture, oddities, tmp_
     for note in (
         "an exemplar of one colour gives that colour (1 file)",
         "3 values that are no finite numbers replaced (1 file)",
-        "the first of 3 pictures in the file is used (2 files)",
+        "the first of 3 pictures in the file is used (1 file)",
         "transparency is left out (1 file)",
         "CMYK converted to RGB",
     ):
@@ -181,7 +181,6 @@ def test_missing_weights_are_one_sentence(texture, stones, tmp_path, monkeypatch
     monkeypatch.setenv("CONVSUITE_WEIGHTS", str(tmp_path))
     out = ("-o", tmp_path / "out")
     error = texture("synth", stones, *out, "--network", "vgg19", check=1).err
-    print(error)
     assert error.count("\n") == 1
     assert error.startswith("error: ")
     assert "--energy patch work offline" in error
@@ -189,25 +188,15 @@ def test_missing_weights_are_one_sentence(texture, stones, tmp_path, monkeypatch
     assert "mine.h5" in texture("synth", stones, *out, "--weights", missing, check=1).err
 
 
-class _Cut:
-    """A watch that does something at one step."""
-
-    def __init__(self, step, action):
-        self.step, self.action = step, action
-
-    def watch(self, follow, path, seen):
-        if seen.step == self.step:
-            self.action()
-
-
 def test_cut_off_it_goes_on_from_the_last_checkpoint(texture, stones, tmp_path, monkeypatch):
-    words = (stones, "--energy", "patch", "--octaves", "1", "--steps", "50")
+    words = (stones, "--energy", "patch", "--octaves", "1", "--steps", "30")
     texture("synth", *words, "-o", tmp_path / "whole")
-    steps = []
+    steps, cuts = [], [25]
 
     def cut(_follow, _path, seen):
         steps.append(seen.step)
-        if seen.step == 45 and len(steps) < 20:
+        if seen.step in cuts:
+            cuts.remove(seen.step)
             raise KeyboardInterrupt
 
     monkeypatch.setattr(progress.Follow, "watch", cut)
@@ -217,11 +206,8 @@ def test_cut_off_it_goes_on_from_the_last_checkpoint(texture, stones, tmp_path, 
     assert names(out) == [work.RESUME_FOLDER]
     (checkpoint,) = (out / work.RESUME_FOLDER).iterdir()
     checkpoint.with_name(f"{checkpoint.name}.part").write_bytes(b"half")
-    del steps[:]
-    cut_once = [20] * 20
-    steps.extend(cut_once)
     texture("synth", *words, "-o", out)
-    assert steps[len(cut_once) :] == [45, 50]
+    assert steps == [5, 10, 15, 20, 25, 25, 30]
     assert names(out) == ["stones.json", "stones.png"]
     whole = (tmp_path / "whole" / "stones.png").read_bytes()
     assert (out / "stones.png").read_bytes() == whole
@@ -265,7 +251,9 @@ def test_variants_are_ranked_and_take_nobodys_place(texture, stones, tmp_path, m
     assert "is taken" in texture("synth", *both, "-o", out, "--variants", "2", check=1).err
 
 
-def test_more_of_a_texture(texture, stones, tmp_path):
+def test_more_of_a_texture(texture, stones, tmp_path, monkeypatch):
+    quick = dataclasses.replace(synth.RECIPES["patch"], octaves=1, patch_steps=(3, 3))
+    monkeypatch.setitem(synth.RECIPES, "patch", quick)
     texture(
         "extend", stones, "-o", tmp_path / "out", "--factor", "1.5", "--energy", "patch", "--quiet"
     )
@@ -277,7 +265,10 @@ def test_more_of_a_texture(texture, stones, tmp_path):
 @pytest.mark.parametrize("energy", ["patch", "gatys"])
 def test_seamless_keeps_the_middle(texture, tmp_path, energy, opened_once, monkeypatch):
     quick = dataclasses.replace(
-        synth.RECIPES[energy], steps=12, terms=synth.Terms(layers=("conv1_1", "pool1"))
+        synth.RECIPES[energy],
+        steps=12,
+        patch_steps=(0, 30),
+        terms=synth.Terms(layers=("conv1_1", "pool1")),
     )
     monkeypatch.setitem(synth.RECIPES, energy, quick)
     y, x = np.mgrid[:64, :72] / 64
@@ -289,7 +280,6 @@ def test_seamless_keeps_the_middle(texture, tmp_path, energy, opened_once, monke
     after = images.read(tmp_path / "out" / "wall.png")
     np.testing.assert_array_equal(after[12:-12, 12:-12], before[12:-12, 12:-12])
     assert metrics.tileability(before) > 1.3
-    print(metrics.tileability(before), metrics.tileability(after))
     assert metrics.tileability(after) <= 1.05
     large = ("--strip", "40", "--overwrite")
     assert (
@@ -300,14 +290,12 @@ def test_seamless_keeps_the_middle(texture, tmp_path, energy, opened_once, monke
 def test_style_of_files(texture, stones, tmp_path, opened_once, monkeypatch):
     from apps.texture import style
 
-    quick = functools.partial(style.StyleRecipe, steps=(0, 2))
-    monkeypatch.setattr(style, "StyleRecipe", quick)
     monkeypatch.setattr(style, "_SHALLOW_STYLE", ("conv1_1", "pool1"))
     monkeypatch.setattr(style, "_SHALLOW_CONTENT", "conv2_1")
     photo = cv2.resize(images.read(stones), (70, 60))
     images.write(tmp_path / "photo.jpg", photo)
     images.write(tmp_path / "line.png", photo[:8])
-    words = ("-o", tmp_path / "out", "--style", stones, "--keep-colour", "--json")
+    words = ("-o", tmp_path / "out", "--style", stones, "--keep-colour", "--steps", "2", "--json")
     summary = json.loads(texture("style", tmp_path / "photo.jpg", *words).out)
     assert summary["done"] == 1
     before, after = (images.read(tmp_path / part / "photo.jpg") for part in ("", "out"))
@@ -322,8 +310,10 @@ def test_style_of_files(texture, stones, tmp_path, opened_once, monkeypatch):
     assert "--style" in texture("style", tmp_path / "line.png", "-o", tmp_path, check=1).err
 
 
-def test_map_and_metrics_and_weights_as_json(texture, stones, tmp_path):
+def test_map_and_metrics_and_weights_as_json(texture, stones, tmp_path, monkeypatch):
     trimesh = pytest.importorskip("trimesh")
+    small = functools.partial(turntable.views, size=32)
+    monkeypatch.setattr(mesh.turntable, "views", small)
     trimesh.creation.box((1, 1, 1)).export(tmp_path / "cube.obj")
     words = ("map", tmp_path / "cube.obj", "--texture", stones, "-o", tmp_path / "out")
     mapped = json.loads(texture(*words, "--json").out)

@@ -77,6 +77,14 @@ def test_enlarged_pictures_go_round(borders, exemplar):
     assert same == (borders[1] == "wrap")
 
 
+def test_exemplars_may_differ_in_size(shallow, exemplar):
+    terms = dataclasses.replace(QUICK.terms, correlation=1.0)
+    recipe = dataclasses.replace(QUICK, steps=2, terms=terms)
+    three = [exemplar, exemplar[:36, :33], exemplar[:33]]
+    done = TextureSynthesizer(recipe, shallow).synthesise(three, (32, 40))
+    assert done.curves[0][-1] < done.curves[0][0]
+
+
 def test_one_colour_gives_one_colour(synthesizer):
     done = synthesizer.synthesise([np.full((40, 40, 3), 0.25, np.float32)], (33, 35))
     np.testing.assert_array_equal(done.picture, np.float32(0.25))
