@@ -295,7 +295,11 @@ def test_style_of_files(texture, stones, tmp_path, opened_once, monkeypatch):
     photo = cv2.resize(images.read(stones), (70, 60))
     images.write(tmp_path / "photo.jpg", photo)
     images.write(tmp_path / "line.png", photo[:8])
-    words = ("-o", tmp_path / "out", "--style", stones, "--keep-colour", "--steps", "2", "--json")
+    images.write(tmp_path / "dark.png", photo[::-1] ** 3)
+    words = (
+        "-o", tmp_path / "out", "--style", tmp_path / "dark.png", "--keep-colour", "--steps", "3",
+        "--content-weight", "0.1", "--json",
+    )  # fmt: skip
     summary = json.loads(texture("style", tmp_path / "photo.jpg", *words).out)
     assert summary["done"] == 1
     before, after = (images.read(tmp_path / part / "photo.jpg") for part in ("", "out"))
@@ -307,7 +311,7 @@ def test_style_of_files(texture, stones, tmp_path, opened_once, monkeypatch):
     assert "line.png: the picture has 70x8 pixels" in printed
     for option in ("--content-weight", "--style-scale", "--strength"):
         texture("style", tmp_path / "photo.jpg", *words, option, "nan", check=2)
-    assert "--style" in texture("style", tmp_path / "line.png", "-o", tmp_path, check=1).err
+    assert "--style" in texture("style", tmp_path / "line.png", *words[:2], check=1).err
 
 
 def test_map_and_metrics_and_weights_as_json(texture, stones, tmp_path, monkeypatch):
@@ -324,7 +328,6 @@ def test_map_and_metrics_and_weights_as_json(texture, stones, tmp_path, monkeypa
     assert row["against"] == "exemplar"
     assert row["gram"] == pytest.approx(0, abs=1e-6)
     assert row["copy_share"] == 1
-    assert "judged by" in texture("metrics", stones, "--exemplar", stones).err
     rows = json.loads(texture("weights", "--json").out)["rows"]
     assert [row["network"] for row in rows][:-1] == list(features.NETWORKS)
     (tmp_path / "empty.off").write_text("OFF\n0 0 0\n")
