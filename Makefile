@@ -3,7 +3,9 @@ PYTHON3 ?= python3
 VENV := .venv
 VENV_BACKENDS := .venv-backends
 PYTHON := $(VENV)/bin/python
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Most of 20,000 modules are never imported; Python compiles the others when they are.
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile \
+	--constraint constraints.txt
 # A file of tests is one piece of work; half the suite is compiling, which uses one core.
 PYTEST_PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 EXTRAS := web,cluster,export,trunks,vectors,dev
@@ -15,7 +17,7 @@ LIBRARIES := libGL.so.1:libgl1 libEGL.so.1:libegl1 libgomp.so.1:libgomp1 libSM.s
 PROGRAMS := Xvfb:xvfb xdotool:xdotool chromium:chromium chromedriver:chromium-driver import:imagemagick
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-backends lint bench train-all clean
+.PHONY: help setup setup-backends demo test test-backends lint bench train-all clean
 
 help:
 	@echo "make setup          environment in $(VENV), system libraries"
@@ -29,6 +31,8 @@ help:
 
 setup: $(VENV)/.complete
 
+setup-backends: $(VENV_BACKENDS)/.complete
+
 demo: setup
 	$(VENV)/bin/convsuite demo -o out/demo
 
@@ -40,7 +44,7 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 
-test-backends: $(VENV_BACKENDS)/.complete
+test-backends: setup-backends
 	KERAS_BACKEND=jax $(VENV_BACKENDS)/bin/python -m pytest -m backends $(PYTEST_PARALLEL)
 	KERAS_BACKEND=torch $(VENV_BACKENDS)/bin/python -m pytest -m backends $(PYTEST_PARALLEL)
 
