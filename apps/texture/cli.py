@@ -396,6 +396,8 @@ def _with_recipe(order, energy, network, weights, octaves=None, steps=None):
 
     name = AUTO if energy == "auto" else energy
     changes = {}
+    if (network or weights) and RECIPES[name].energy == "patch":
+        raise typer.BadParameter(f"--energy {name} has no network; leave out --network, --weights")
     if network or weights:
         changes["network"] = network or "vgg19"
     if octaves is not None:

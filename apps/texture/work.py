@@ -197,7 +197,7 @@ class SynthesisWork:
             "recipe": dataclasses.asdict(self._synthesizer.recipe),
             "pictures": [_digest(e.picture) for e in (exemplar, *self._others)],
             "size": size, "tile": order.tile, "strip": order.strip, "mix": order.mix,
-            "seed": seed, "weights": order.weights, "precision": backend.precision_choice()[0],
+            "seed": seed, "weights": order.weights, "precision": backend.precision_in_use(),
         }  # fmt: skip
         key = hashlib.sha256(console.to_json(settings).encode()).hexdigest()[:12]
         path = self._out / RESUME_FOLDER / f"{exemplar.path.stem}-{key}.npz"
@@ -223,7 +223,7 @@ class SynthesisWork:
             "network": None if recipe.energy == "patch" else recipe.network,
             "weights": order.weights,
             "backend": backend.name(),
-            "precision": backend.precision_choice()[0],
+            "precision": backend.precision_in_use(),
             "convsuite": importlib.metadata.version("convsuite"),
             "seconds": round(seconds, 1),
             "notes": result.notes,

@@ -184,6 +184,7 @@ def test_missing_weights_are_one_sentence(texture, stones, tmp_path, monkeypatch
     assert error.count("\n") == 1
     assert error.startswith("error: ")
     assert "--energy patch work offline" in error
+    texture("synth", stones, *out, *QUICK, "--network", "random", check=2)
     missing = tmp_path / "mine.h5"
     assert "mine.h5" in texture("synth", stones, *out, "--weights", missing, check=1).err
 

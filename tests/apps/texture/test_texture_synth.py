@@ -6,6 +6,7 @@ import pytest
 from apps.texture import checkpoint, start, synth
 from apps.texture.objective import Terms
 from apps.texture.synth import Recipe, TextureSynthesizer
+from shared import backend
 from shared.errors import ConvsuiteError
 
 QUICK = Recipe(
@@ -59,6 +60,25 @@ def test_half_sizes_come_first(shallow, exemplar):
     assert stages[0].octave == 2
     few = TextureSynthesizer(recipe, shallow).stages([exemplar], (256, 256))
     assert few[0].octave == 0
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_is_as_asked_and_the_end_is_exact(shallow, exemplar, precision):
+    recipe = dataclasses.replace(QUICK, steps=23)
+    backend.setup("cpu", precision)
+    try:
+        synthesizer = TextureSynthesizer(recipe, shallow)
+        stages = synthesizer.stages([exemplar], (40, 48))
+        rough = synthesizer.evaluation([exemplar], [1], (40, 48), ("wrap", "wrap"), precision)
+        exact = synthesizer.evaluation([exemplar], [1], (40, 48), ("wrap", "wrap"))
+        slopes = [evaluate(exemplar[::-1])[1] for evaluate in (rough, exact)]
+    finally:
+        backend.setup("cpu", "float32")
+    steps = {"float32": [(23, "float32")], "bfloat16": [(3, "bfloat16"), (20, "float32")]}
+    assert [(stage.steps, stage.dtype) for stage in stages] == steps[precision]
+    angle = np.vdot(*slopes) / np.linalg.norm(slopes[0]) / np.linalg.norm(slopes[1])
+    assert angle > 0.99
+    assert (angle > 1 - 1e-6) == (precision == "float32")
 
 
 def test_mix_of_a_patch_and_a_feature_energy(shallow):

@@ -25,6 +25,7 @@ pytestmark = [
 
 # The synthesis waits at its fifth step until the window is closed.
 SYNTH = """
+import sys
 from apps.texture import progress
 from apps.texture.cli import app
 from shared.console import run
@@ -37,7 +38,11 @@ def waiting(self, path, seen):
         self._window.key(0.05)
 
 progress.Follow.watch = waiting
-run(app)
+try:
+    run(app)
+finally:
+    # Distributions of patches need no framework.
+    print(sorted({"tensorflow", "jax", "torch"} & set(sys.modules)), file=sys.stderr)
 """
 
 
@@ -62,7 +67,7 @@ def test_closing_the_preview_leaves_the_synthesis_alone(display, exemplar, tmp_p
 
     def shows_a_texture():
         screen = np.asarray(ImageGrab.grab(xdisplay=display).convert("RGB"))
-        return len(np.unique(screen[100:600, 100:600].reshape(-1, 3), axis=0)) > 500
+        return len(np.unique(screen[100:600:4, 100:600:4].reshape(-1, 3), axis=0)) > 200
 
     try:
         number = wait_for(lambda: process.poll() is not None or window())
@@ -73,4 +78,5 @@ def test_closing_the_preview_leaves_the_synthesis_alone(display, exemplar, tmp_p
         process.kill()
     assert process.returncode == 0, messages
     assert "1 done" in messages
+    assert messages.rstrip().endswith("[]")
     assert Image.open(tmp_path / "out" / "stones.png").size == (48, 40)
