@@ -12,6 +12,7 @@ import logging
 import operator
 import os
 import sys
+import types
 from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -96,7 +97,7 @@ def setup(device: Device = "auto", precision: Precision = "auto") -> None:
             f"or install the driver and the GPU build of {name()}."
         )
     chosen, _ = precision_choice(precision)
-    if chosen != "float32" or "keras" in sys.modules:
+    if chosen != "float32" or _is_keras_imported():
         import keras
 
         keras.config.set_dtype_policy(_POLICIES[chosen])
@@ -122,7 +123,7 @@ def backend_choice() -> tuple[str, str]:
 
 def name() -> str:
     """Return `tensorflow`, `jax` or `torch`."""
-    if "keras" in sys.modules:
+    if _is_keras_imported():
         return sys.modules["keras"].config.backend()
     return backend_choice()[0]
 
@@ -141,6 +142,20 @@ def precision_choice(precision: Precision = "auto") -> tuple[str, str]:
     if flags:
         return "bfloat16", f"the CPU reports {flags[0]}"
     return "float32", f"no GPU in use and the CPU reports none of {', '.join(_FAST_BFLOAT16)}"
+
+
+def _is_keras_imported() -> bool:
+    """Return whether Keras has been loaded, not just promised by `lazy_loader`."""
+    return type(sys.modules.get("keras")) is types.ModuleType
+
+
+def precision_in_use() -> str:
+    """Return what networks compute in since the last `setup`: `float32` or `bfloat16`."""
+    if not _is_keras_imported():  # it is imported for bfloat16
+        return "float32"
+    import keras
+
+    return keras.config.dtype_policy().compute_dtype
 
 
 def devices() -> list[str]:
@@ -290,7 +305,7 @@ def _check_backend(backend: str) -> None:
 
 
 def _hide_gpus() -> None:
-    if "keras" in sys.modules and _gpus():
+    if _is_keras_imported() and _gpus():
         raise ConvsuiteError(
             f"--device cpu: {name()} already runs on a GPU in this process; "
             "start a new process, or call setup() before the first import of keras."

@@ -9,6 +9,7 @@ import functools
 import html
 import importlib
 import importlib.util
+import inspect
 import ipaddress
 import os
 import re
@@ -16,8 +17,8 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,18 +140,36 @@ def build() -> Any:
 
 
 def shows_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Make an event handler show a `ConvsuiteError` to the visitor, as one sentence."""
+    """Make an event handler show a `ConvsuiteError` to the visitor, as one sentence.
+
+    Args:
+        handler: A function, or a generator function whose values are shown one after the other.
+    """
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def streamed(*arguments: Any) -> Iterator[Any]:
+            with _errors_shown():
+                yield from handler(*arguments)
+
+        return streamed
 
     @functools.wraps(handler)
     def wrapped(*arguments: Any) -> Any:
-        import gradio
-
-        try:
+        with _errors_shown():
             return handler(*arguments)
-        except ConvsuiteError as error:
-            raise gradio.Error(_sentence(error), duration=None, print_exception=False) from error
 
     return wrapped
+
+
+@contextmanager
+def _errors_shown() -> Iterator[None]:
+    import gradio
+
+    try:
+        yield
+    except ConvsuiteError as error:
+        raise gradio.Error(_sentence(error), duration=None, print_exception=False) from error
 
 
 def load(path: str) -> "Picture":

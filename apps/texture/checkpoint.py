@@ -58,7 +58,7 @@ class Checkpoint:
         """
         arrays = {f"{_STATE}{name}": value for name, value in state.items()}
         arrays |= {f"{_CURVE}{number}": np.array(curve) for number, curve in enumerate(curves)}
-        part = self.path.with_name(f"{self.path.name}.part")
+        part = self._part()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as stream:
@@ -90,5 +90,9 @@ class Checkpoint:
             return None
 
     def remove(self) -> None:
-        """Delete the file, since the result is there."""
+        """Delete the file, since the result is there, and what a killed run left half-written."""
         self.path.unlink(missing_ok=True)
+        self._part().unlink(missing_ok=True)
+
+    def _part(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.part")

@@ -1,7 +1,9 @@
 """The command line of texture synthesis and style transfer."""
 
+import contextlib
 import dataclasses
 import functools
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +22,7 @@ from shared.console import (
     Seed,
     examples,
 )
+from shared.errors import ConvsuiteError
 
 app = typer.Typer(
     add_completion=False,
@@ -78,6 +81,15 @@ Preview = Annotated[
 Variants = Annotated[
     int, typer.Option("--variants", min=1, max=64, help="Make so many and rank them.")
 ]
+
+
+def _finite(value: float) -> float:
+    """Refuse what passes every range, as NaN does."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
+
+
 Exemplar = Annotated[
     Path, typer.Option("--exemplar", help="The picture that a texture was made from.")
 ]
@@ -137,8 +149,8 @@ def synth(
     from .work import Order, parse_size
 
     order = Order(
-        size=parse_size(size) if size else None, tile=tile, variants=variants, judge=judge,
-        max_pixels=max_pixels, seed=seed,
+        size=None if size is None else _usage(parse_size, size), tile=tile, variants=variants,
+        judge=judge, max_pixels=max_pixels, seed=seed,
     )  # fmt: skip
     order = _with_recipe(order, energy, network, weights, octaves, steps)
     if mix is not None:
@@ -159,7 +171,8 @@ def extend(
     inputs: Inputs,
     out: Out,
     factor: Annotated[
-        float, typer.Option("--factor", min=1, max=64, help="Of width and height.")
+        float,
+        typer.Option("--factor", min=1, max=64, callback=_finite, help="Of width and height."),
     ] = 2.0,
     energy: Energy = "auto",
     network: NetworkName = None,
@@ -228,14 +241,25 @@ def open_style(
     ] = None,
     content_weight: Annotated[
         float,
-        typer.Option("--content-weight", min=0, help="1 to 100; more keeps more of the content."),
+        typer.Option(
+            "--content-weight",
+            min=0,
+            callback=_finite,
+            help="1 to 100; more keeps more of the content.",
+        ),
     ] = 10.0,
     keep_colour: Annotated[
         bool, typer.Option("--keep-colour", help="Take lightness only from the style.")
     ] = False,
     style_scale: Annotated[
         float,
-        typer.Option("--style-scale", min=0.05, max=20, help="Size of the style's strokes."),
+        typer.Option(
+            "--style-scale",
+            min=0.05,
+            max=20,
+            callback=_finite,
+            help="Size of the style's strokes.",
+        ),
     ] = 1.0,
     side: Annotated[
         int, typer.Option("--side", min=64, help="Longest side that is worked at, in pixels.")
@@ -244,7 +268,8 @@ def open_style(
         int, typer.Option("--steps", min=1, help="At full size; half size comes before.")
     ] = 40,
     strength: Annotated[
-        float, typer.Option("--strength", min=0, max=1, help="0 leaves the picture.")
+        float,
+        typer.Option("--strength", min=0, max=1, callback=_finite, help="0 leaves the picture."),
     ] = 1.0,
     network: NetworkName = None,
     weights: NetworkFile = None,
@@ -371,6 +396,8 @@ def _with_recipe(order, energy, network, weights, octaves=None, steps=None):
 
     name = AUTO if energy == "auto" else energy
     changes = {}
+    if (network or weights) and RECIPES[name].energy == "patch":
+        raise typer.BadParameter(f"--energy {name} has no network; leave out --network, --weights")
     if network or weights:
         changes["network"] = network or "vgg19"
     if octaves is not None:
@@ -381,6 +408,14 @@ def _with_recipe(order, energy, network, weights, octaves=None, steps=None):
     return dataclasses.replace(
         order, recipe=name, weights=weights, changes=changes, command=console.command_line()
     )
+
+
+def _usage(check, *arguments):
+    """Return what a check of options returns; what it refuses is wrong usage."""
+    try:
+        return check(*arguments)
+    except ConvsuiteError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _mixed(order, mix, inputs, out):
@@ -394,7 +429,7 @@ def _mixed(order, mix, inputs, out):
     files = [str(job.source) for job in folders.collect(inputs, out, images.READABLE)]
     from .synth import shares_of
 
-    shares_of(shares, len(files))
+    _usage(shares_of, shares, len(files))
     return dataclasses.replace(order, mix=shares, others=tuple(files[1:])), files[:1]
 
 
@@ -406,10 +441,16 @@ def _make(inputs, order, out, *, preview, overwrite, engine, device, precision, 
 
     if preview and engine == "ray":
         raise typer.BadParameter("--preview shows one picture of this process; leave out --engine")
+    if order.seed < 0:
+        raise typer.BadParameter(f"--seed {order.seed}: seeds are 0 and more")
     jobs = folders.collect(inputs, out, images.READABLE, lambda path: path.with_suffix(".png"))
+    _guard_variants(jobs, order.variants)
     quiet = quiet or json
-    order = dataclasses.replace(order, quiet=quiet)
-    with Follow(preview=preview, quiet=quiet or engine == "ray") as follow:
+    order = dataclasses.replace(order, quiet=quiet or engine == "ray")
+    with (
+        _hint_when_interrupted(),
+        Follow(preview=preview, quiet=quiet or engine == "ray") as follow,
+    ):
         make_work = functools.partial(
             _work, order, out, device, precision, follow.watch if engine == "local" else None
         )
@@ -431,11 +472,36 @@ def _work(order, out, device, precision, watch):
     return SynthesisWork(order, out, device, precision, watch)
 
 
+def _guard_variants(jobs, count):
+    """Refuse variants that would be written over another exemplar, or its texture."""
+    from .work import variant_names
+
+    taken = {path for job in jobs for path in (job.target, job.source.absolute())}
+    for job in jobs:
+        for name in variant_names(job.target, count)[1:]:
+            if taken & {name, name.absolute()}:
+                raise ConvsuiteError(
+                    f"a variant of {job.source} would be written to {name}, which is taken by "
+                    "another file; do them in separate runs."
+                )
+
+
+@contextlib.contextmanager
+def _hint_when_interrupted():
+    """Say after Ctrl-C how to go on with the texture that was cut off."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.console.print(
+            "interrupted; run the same command again to go on from the last checkpoint",
+            soft_wrap=True,
+        )
+        raise
+
+
 def _remove_if_empty(out: Path) -> None:
     """Remove the folder of checkpoints once nothing is left to go on with."""
-    from contextlib import suppress
-
     from .work import RESUME_FOLDER
 
-    with suppress(OSError):
+    with contextlib.suppress(OSError):
         (out / RESUME_FOLDER).rmdir()

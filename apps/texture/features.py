@@ -7,7 +7,7 @@ section 2 (average pools, weights normalised); Simonyan and Zisserman 2014 for t
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -237,6 +237,22 @@ def photographs() -> tuple[np.ndarray, ...]:
         top, left = ((length - _PHOTOGRAPH_SIDE) // 2 for length in picture.shape[:2])
         found.append(picture[top : top + _PHOTOGRAPH_SIDE, left : left + _PHOTOGRAPH_SIDE])
     return tuple(found)
+
+
+def compiled_by_shape(function: Callable[[Parameters, Any], Any]) -> Callable[..., Any]:
+    """Compile a function of parameters and a picture once for each shape of the picture.
+
+    `backend.compiled` alone may go over to one graph for all shapes, where the number of positions
+    is not known before it runs.
+    """
+    made: dict[tuple[int, ...], Callable[..., Any]] = {}
+
+    def run(parameters: Parameters, picture: np.ndarray) -> Any:
+        if picture.shape not in made:
+            made[picture.shape] = backend.compiled(function)
+        return made[picture.shape](parameters, picture)
+
+    return run
 
 
 def _names(repeats: Sequence[int]) -> list[str]:

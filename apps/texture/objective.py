@@ -16,7 +16,7 @@ import numpy as np
 from shared import backend
 
 from . import energy
-from .features import Borders, Network, halo, stride
+from .features import Borders, Network, compiled_by_shape, halo, stride
 
 keras = lazy.load("keras")
 
@@ -109,7 +109,7 @@ def statistics(
             network, parameters, terms, picture, reflect, limit, (False, False), dtype
         )
 
-    compiled = backend.compiled(run)
+    compiled = compiled_by_shape(run)
     targets = energy.mixed([compiled(parameters, picture) for picture in exemplars], mix)
     if not _is_diverse(terms, exemplars, size):
         targets.pop("diversity", None)

@@ -23,7 +23,7 @@ class Follow:
             VideoError: A window is asked for where none can be opened.
         """
         self._bar = console.progress("opening the network", None, unit="steps", quiet=quiet)
-        self._steps, self._last = 0, (0, 0)
+        self._steps, self._last = 0, (Path(), 0, 0)
         self._window: Any = None
         self._shown = 0.0
         if preview:
@@ -43,9 +43,10 @@ class Follow:
 
     def watch(self, path: Path, progress: Progress) -> None:
         """Show a step; closing the window leaves the synthesis alone."""
-        stage, step = self._last
-        self._steps += progress.step - step if progress.stage == stage else progress.step
-        self._last = progress.stage, progress.step
+        *before, step = self._last
+        goes_on = before == [path, progress.stage] and progress.step > step
+        self._steps += progress.step - step if goes_on else progress.step
+        self._last = path, progress.stage, progress.step
         self._update(
             self._steps,
             f"{path.name}: part {progress.stage} of {progress.stages}, "

@@ -19,7 +19,7 @@ from shared.errors import ConvsuiteError, ImageError
 from shared.images import Picture
 
 from . import energy, optimise
-from .features import Network, open_network
+from .features import Network, compiled_by_shape, open_network
 
 keras = lazy.load("keras")
 
@@ -30,6 +30,8 @@ _SHALLOW_STYLE = ("conv1_1", "pool1", "pool2", "pool3")
 _SHALLOW_CONTENT = "conv3_1"
 _STYLE_WEIGHT = 100.0
 _MEMORY = 10
+# Two positions of the deepest maps, which reflect at their rims.
+_SMALLEST = 32
 COARSE_STEPS = 60
 """Steps at half size."""
 # Y, I, Q of NTSC from red, green, blue.
@@ -121,12 +123,7 @@ class StyleTransfer:
         if not styles:
             raise ConvsuiteError("a style is needed; name pictures that have it with --style.")
         strength = settings.pop("strength", 1.0)
-        try:
-            network = open_network(name, weights, taps=[*_STYLE, _CONTENT])
-        except ConvsuiteError:
-            if weights is None and name != "random":
-                raise
-            network = open_network(name, weights, taps=[*_SHALLOW_STYLE, _SHALLOW_CONTENT])
+        network = open_features(name, weights)
         return cls(network, styles, StyleRecipe(**settings), strength=strength)
 
     def stylise(
@@ -141,9 +138,18 @@ class StyleTransfer:
             picture: The content, `(height, width, 3)`, RGB, 0..1; worked at `recipe.side`.
             watch: See `optimise.Watch`; called with the picture that is worked on.
             every: Steps between calls of `watch`.
+
+        Raises:
+            ConvsuiteError: The picture is too small, or too narrow for the side it is worked at.
         """
         recipe = self.recipe
         content = _limited(picture, recipe.side)
+        if min(content.shape[:2]) < _SMALLEST:
+            height, width = content.shape[:2]
+            raise ConvsuiteError(
+                f"the picture has {width}x{height} pixels where it is worked at; style transfer "
+                f"needs {_SMALLEST}x{_SMALLEST}, so take a larger picture, or a larger --side."
+            )
         styles = [self._scaled(style, content.shape[:2]) for style in self._styles]
         if recipe.keep_colour:
             content, styles = _luminance(content), [_luminance(style) for style in styles]
@@ -184,7 +190,7 @@ class StyleTransfer:
     def _scaled(self, style: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Return a style picture whose longest side is that of the content, times the scale."""
         factor = self.recipe.style_scale * max(size) / max(style.shape[:2])
-        shape = [max(32, round(factor * length)) for length in style.shape[:2]]
+        shape = [max(_SMALLEST, round(factor * length)) for length in style.shape[:2]]
         method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
         return np.clip(cv2.resize(style, shape[::-1], interpolation=method), 0, 1)
 
@@ -196,13 +202,14 @@ class StyleTransfer:
             if octave and (is_small or not steps):
                 continue
             factor = 0.5**octave
-            small = [_resized(picture, factor) for picture in (content, *styles)]
-            start = small[0] if result is None else _resized(result, size=content.shape[:2])
-            result, terms, curve = self._optimised(small[0], small[1:], start, steps, watch, every)
+            small = _resized(content, factor)
+            start = small if result is None else _resized(result, size=content.shape[:2])
+            others = [_resized(style, size=_halved(style.shape[:2], octave)) for style in styles]
+            result, terms, curve = self._optimised(small, others, start, steps, watch, every)
         return result, terms, curve
 
     def _optimised(self, content, styles, start, steps, watch, every):
-        dtype = backend.precision_choice()[0]
+        dtype = backend.precision_in_use()
         taps = list(dict.fromkeys([*self._style_taps, self._content_tap]))
         parameters, network = self._network.parameters, self._network
 
@@ -211,7 +218,7 @@ class StyleTransfer:
             grams = {tap: energy.gram(maps[tap]) for tap in self._style_taps}
             return grams, maps[self._content_tap]
 
-        compiled = backend.compiled(described)
+        compiled = compiled_by_shape(described)
         grams = energy.mixed(
             [compiled(parameters, style)[0] for style in styles], [1 / len(styles)] * len(styles)
         )
@@ -237,6 +244,28 @@ class StyleTransfer:
         )
         (_, *terms), _ = differentiate(done.picture, parameters, *kept)
         return done.picture, tuple(map(float, terms)), done.curve
+
+
+def open_features(name: str, weights: str | Path | None = None) -> Network:
+    """Open a network with the layers that style transfer needs, or those that a short file has.
+
+    Args:
+        name: See `features.NETWORKS`.
+        weights: A file for the network; one of VGG-19 up to its third block will do.
+
+    Raises:
+        WeightsError: Weights are missing or do not fit.
+    """
+    try:
+        return open_network(name, weights, taps=[*_STYLE, _CONTENT])
+    except ConvsuiteError:
+        if weights is None and name != "random":
+            raise
+        return open_network(name, weights, taps=[*_SHALLOW_STYLE, _SHALLOW_CONTENT])
+
+
+def _halved(size: tuple[int, int], octave: int) -> tuple[int, int]:
+    return tuple(max(_SMALLEST, length >> octave) for length in size)
 
 
 def _limited(picture: np.ndarray, side: int) -> np.ndarray:

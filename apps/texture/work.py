@@ -117,8 +117,11 @@ class SynthesisWork:
         notes = loaded.notes
         if loaded.alpha is not None:
             notes += ("transparency is left out",)
-        picture = _display_referred(loaded)
-        synth.check(picture)
+        picture = display_referred(loaded)
+        try:
+            synth.check(picture)
+        except ConvsuiteError as error:
+            raise ConvsuiteError(f"{path}: {error}") from error
         return Exemplar(path, picture, notes)
 
     def apply(self, exemplar: Exemplar) -> Made:
@@ -158,8 +161,11 @@ class SynthesisWork:
 
     def write(self, made: Made, path: Path) -> tuple[str, ...]:
         """Write the best as `path`, the others beside it with their rank, cards with each."""
-        for rank, (picture, card) in enumerate(zip(made.pictures, made.cards, strict=True), 1):
-            target = path if rank == 1 else path.with_name(f"{path.stem}-{rank}{path.suffix}")
+        names = variant_names(path, len(made.pictures))
+        # The best comes last: once it is there, the exemplar counts as done.
+        for target, picture, card in reversed(
+            list(zip(names, made.pictures, made.cards, strict=True))
+        ):
             _write_text(target.with_suffix(".json"), console.to_json(card, indent=1) + "\n")
             images.write(target, picture)
         for checkpoint in made.checkpoints:
@@ -191,7 +197,7 @@ class SynthesisWork:
             "recipe": dataclasses.asdict(self._synthesizer.recipe),
             "pictures": [_digest(e.picture) for e in (exemplar, *self._others)],
             "size": size, "tile": order.tile, "strip": order.strip, "mix": order.mix,
-            "seed": seed, "weights": order.weights,
+            "seed": seed, "weights": order.weights, "precision": backend.precision_in_use(),
         }  # fmt: skip
         key = hashlib.sha256(console.to_json(settings).encode()).hexdigest()[:12]
         path = self._out / RESUME_FOLDER / f"{exemplar.path.stem}-{key}.npz"
@@ -217,7 +223,7 @@ class SynthesisWork:
             "network": None if recipe.energy == "patch" else recipe.network,
             "weights": order.weights,
             "backend": backend.name(),
-            "precision": backend.precision_choice()[0],
+            "precision": backend.precision_in_use(),
             "convsuite": importlib.metadata.version("convsuite"),
             "seconds": round(seconds, 1),
             "notes": result.notes,
@@ -228,6 +234,12 @@ class SynthesisWork:
         if score:
             card["judge"], card["score"] = self._judge.network, score
         return card
+
+
+def variant_names(path: Path, count: int) -> list[Path]:
+    """Return where variants go, the best first."""
+    others = (path.with_name(f"{path.stem}-{rank}{path.suffix}") for rank in range(2, count + 1))
+    return [path, *others]
 
 
 def check_size(size: Size, most: int) -> None:
@@ -285,7 +297,8 @@ def parse_size(text: str) -> Size:
     return height, width
 
 
-def _display_referred(picture: Picture) -> np.ndarray:
+def display_referred(picture: Picture) -> np.ndarray:
+    """Return the pixels of a picture, RGB, 0..1; linear light is encoded as sRGB."""
     pixels = images.to_float(picture.pixels)
     if picture.linear:
         pixels = images.linear_to_srgb(np.clip(pixels, 0, 1))

@@ -1,6 +1,5 @@
 """`play` in a real window on a virtual display, with keys and mouse from outside."""
 
-import ctypes
 import functools
 import os
 import shutil
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageGrab
 from waiting import wait_for
+from windows import press_close_button
 
 from shared import video
 
@@ -127,37 +127,6 @@ class Player:
         out, messages = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, messages
         return out, messages
-
-
-class ClientMessage(ctypes.Structure):
-    """XClientMessageEvent of Xlib, padded to the size of XEvent."""
-
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("serial", ctypes.c_ulong),
-        ("send_event", ctypes.c_int),
-        ("display", ctypes.c_void_p),
-        ("window", ctypes.c_ulong),
-        ("message_type", ctypes.c_ulong),
-        ("format", ctypes.c_int),
-        ("data", ctypes.c_long * 5),
-        ("padding", ctypes.c_long * 24),
-    )
-
-
-def press_close_button(display, window):
-    """Send a window what the close button of a window manager sends."""
-    x11 = ctypes.CDLL("libX11.so.6")
-    x11.XOpenDisplay.restype = ctypes.c_void_p
-    x11.XInternAtom.restype = ctypes.c_ulong
-    connection = ctypes.c_void_p(x11.XOpenDisplay(display.encode()))
-    protocols, delete = (
-        x11.XInternAtom(connection, name, 0) for name in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW")
-    )
-    event = ClientMessage(type=33, window=window, message_type=protocols, format=32)
-    event.data[0] = delete
-    x11.XSendEvent(connection, ctypes.c_ulong(window), 0, ctypes.c_long(0), ctypes.byref(event))
-    x11.XCloseDisplay(connection)
 
 
 def shows(player, left, right):

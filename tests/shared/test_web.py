@@ -1,3 +1,4 @@
+import inspect
 import os
 import re
 import signal
@@ -253,6 +254,19 @@ def test_only_errors_of_users_are_shown(monkeypatch, tmp_path):
     assert caught.value.message == "a&amp;b.jpg is broken; choose another."
     with pytest.raises(ZeroDivisionError):
         handler(ZeroDivisionError())
+
+
+def test_errors_between_live_values_are_shown_too():
+    @web.shows_errors
+    def handler(count):
+        yield from range(count)
+        raise ImageError("a.jpg is broken; choose another.")
+
+    values = handler(2)
+    assert inspect.isgeneratorfunction(handler)
+    assert (next(values), next(values)) == (0, 1)
+    with pytest.raises(gradio.Error, match=r"a\.jpg is broken"):
+        next(values)
 
 
 def test_results_lie_in_folders_of_their_own(monkeypatch, tmp_path):

@@ -70,6 +70,17 @@ def test_large_pictures_are_worked_at_the_side_asked_for(transfer, content):
     assert done.picture.shape == content.shape
 
 
+def test_pictures_too_narrow_are_refused_and_styles_of_any_shape_are_not(transfer, content):
+    with pytest.raises(ConvsuiteError, match=r"48x20 pixels.*--side"):
+        transfer.stylise(content[:20])
+    narrow = StyleTransfer(
+        transfer._network,
+        [content[:, :3], content[:5]],
+        dataclasses.replace(QUICK, steps=(0, 1), style_scale=0.1),
+    )
+    assert narrow.stylise(content).picture.shape == content.shape
+
+
 def test_without_a_style_nothing_is_opened():
     with pytest.raises(ConvsuiteError, match="--style"):
         StyleTransfer.from_weights("vgg16_hed")

@@ -6,6 +6,7 @@ import pytest
 from apps.texture import checkpoint, start, synth
 from apps.texture.objective import Terms
 from apps.texture.synth import Recipe, TextureSynthesizer
+from shared import backend
 from shared.errors import ConvsuiteError
 
 QUICK = Recipe(
@@ -61,6 +62,25 @@ def test_half_sizes_come_first(shallow, exemplar):
     assert few[0].octave == 0
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_is_as_asked_and_the_end_is_exact(shallow, exemplar, precision):
+    recipe = dataclasses.replace(QUICK, steps=23)
+    backend.setup("cpu", precision)
+    try:
+        synthesizer = TextureSynthesizer(recipe, shallow)
+        stages = synthesizer.stages([exemplar], (40, 48))
+        rough = synthesizer.evaluation([exemplar], [1], (40, 48), ("wrap", "wrap"), precision)
+        exact = synthesizer.evaluation([exemplar], [1], (40, 48), ("wrap", "wrap"))
+        slopes = [evaluate(exemplar[::-1])[1] for evaluate in (rough, exact)]
+    finally:
+        backend.setup("cpu", "float32")
+    steps = {"float32": [(23, "float32")], "bfloat16": [(3, "bfloat16"), (20, "float32")]}
+    assert [(stage.steps, stage.dtype) for stage in stages] == steps[precision]
+    angle = np.vdot(*slopes) / np.linalg.norm(slopes[0]) / np.linalg.norm(slopes[1])
+    assert angle > 0.99
+    assert (angle > 1 - 1e-6) == (precision == "float32")
+
+
 def test_mix_of_a_patch_and_a_feature_energy(shallow):
     recipe = dataclasses.replace(QUICK, energy="mix", octaves=2)
     stages = TextureSynthesizer(recipe, shallow).stages([np.zeros((128, 128, 3))], (128, 128))
@@ -75,6 +95,14 @@ def test_enlarged_pictures_go_round(borders, exemplar):
     rolled = synth.enlarged(np.roll(exemplar, 20, axis=1), (80, 96), borders)
     same = np.abs(np.roll(large, 40, axis=1) - rolled).max() < 1e-5
     assert same == (borders[1] == "wrap")
+
+
+def test_exemplars_may_differ_in_size(shallow, exemplar):
+    terms = dataclasses.replace(QUICK.terms, correlation=1.0)
+    recipe = dataclasses.replace(QUICK, steps=2, terms=terms)
+    three = [exemplar, exemplar[:36, :33], exemplar[:33]]
+    done = TextureSynthesizer(recipe, shallow).synthesise(three, (32, 40))
+    assert done.curves[0][-1] < done.curves[0][0]
 
 
 def test_one_colour_gives_one_colour(synthesizer):

@@ -1,0 +1,335 @@
+"""The command line as a user meets it."""
+
+import dataclasses
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from apps.texture import features, mesh, progress, synth, turntable, work
+from apps.texture.cli import app
+from shared import console, images, metrics
+
+QUICK = ("--energy", "patch", "--octaves", "1", "--steps", "3")
+
+
+@pytest.fixture
+def texture(capsys, monkeypatch):
+    """Run a command in this process; return what it printed to stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*args, check=0):
+        with pytest.raises(SystemExit) as stopped:
+            console.run(app, [str(arg) for arg in args], prog="convsuite texture")
+        printed = capsys.readouterr()
+        assert stopped.value.code == check, printed.err
+        return printed
+
+    return run
+
+
+@pytest.fixture
+def stones(exemplar, tmp_path):
+    """A file of an exemplar, 48 x 40."""
+    images.write(tmp_path / "stones.png", exemplar)
+    return tmp_path / "stones.png"
+
+
+@pytest.fixture
+def opened_once(monkeypatch, shallow):
+    """Random kernels up to the second pool in place of every network, and few steps of style."""
+    from apps.texture import style
+
+    monkeypatch.setattr(synth, "open_network", lambda *_, **__: shallow)
+    monkeypatch.setattr(style, "open_network", lambda *_, **__: shallow)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_help_imports_no_framework():
+    code = (
+        "import sys; from apps.texture.cli import app; from shared.console import run\n"
+        "try: run(app, ['synth', '--help'])\n"
+        "finally: print(sorted({'tensorflow', 'keras', 'cv2', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+    assert "--variants" in done.stdout
+    assert "Examples" in done.stdout
+
+
+@pytest.fixture
+def oddities(exemplar, tmp_path):
+    """A folder of pictures that are hardly any."""
+    folder = tmp_path / "in"
+    pixels = images.from_float(exemplar, np.uint8)
+    images.write(folder / "good.png", pixels)
+    images.write(folder / "one.png", pixels[:1, :1])
+    images.write(folder / "small.png", pixels[:20])
+    images.write(folder / "flat.png", np.full((36, 34, 3), 77, np.uint8))
+    holes = exemplar.copy()
+    holes[3, 4] = np.nan
+    tifffile.imwrite(folder / "holes.tif", holes, photometric="rgb")
+    Image.fromarray(pixels).convert("CMYK").save(folder / "ink.jpg")
+    images.write(folder / "cut.jpg", np.tile(pixels, (4, 4, 1)))
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:2000])
+    alpha = np.full((*pixels.shape[:2], 1), 99, np.uint8)
+    Image.fromarray(np.concatenate([pixels, alpha], axis=2)).save(folder / "glass.png")
+    frames = [Image.fromarray(np.roll(pixels, n, 1)) for n in range(3)]
+    for suffix in ("webp", "gif"):
+        frames[0].save(folder / f"moving.{suffix}", save_all=True, append_images=frames[1:])
+    return folder
+
+
+def test_broken_exemplars_are_named_and_the_rest_is_done(texture, oddities, tmp_path):
+    out = tmp_path / "out"
+    printed = texture("synth", oddities, oddities / "moving.gif", "-o", out, *QUICK, check=1)
+    done = {path.stem for path in out.glob("*.png")}
+    assert done == {"good", "flat", "holes", "ink", "glass", "moving.webp"}
+    failed = json.loads((out / "failures.json").read_text())["failures"]
+    assert [os.path.basename(f["input"]) for f in failed] == [
+        "cut.jpg", "one.png", "small.png", "moving.gif"
+    ]  # fmt: skip
+    for line in printed.err.splitlines():
+        assert "Error:" not in line
+    assert "1x1 pixels; give one of at least 32x32" in printed.err
+    assert "cut.jpg: is truncated" in printed.err
+    for note in (
+        "an exemplar of one colour gives that colour (1 file)",
+        "3 values that are no finite numbers replaced (1 file)",
+        "the first of 3 pictures in the file is used (1 file)",
+        "transparency is left out (1 file)",
+        "CMYK converted to RGB",
+    ):
+        assert f"warning: {note}" in printed.err
+    np.testing.assert_array_equal(images.load(out / "flat.png").pixels, 77)
+    assert images.load(out / "flat.png").pixels.shape == (36, 34, 3)
+
+
+def test_sizes(texture, stones, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert texture("synth", stones, "-o", out, *QUICK, "--size", "large", check=2)
+    refused = texture("synth", stones, "-o", out, *QUICK, "--size", "9000x9000", check=1).err
+    assert "81,000,000 pixels" in refused
+    assert "--max-pixels" in refused
+    assert "too small" in texture("synth", stones, "-o", out, *QUICK, "--size", "31", check=1).err
+    monkeypatch.setattr(work, "_LARGE", 60 * 60)
+    said = texture("synth", stones, "-o", out, *QUICK, "--size", "65x61", "--tile", "x").err
+    assert "stones.png: 65x61 pixels, about " in said
+    assert "rounded up to 72x61, so that it tiles (multiples of 8)" in said
+    picture = images.read(out / "stones.png")
+    assert picture.shape == (61, 72, 3)
+    texture("synth", stones, "-o", out, *QUICK, "--size", "32x36", "--overwrite")
+    assert images.read(out / "stones.png").shape == (36, 32, 3)
+
+
+def test_card_repeats_the_run(texture, stones, tmp_path):
+    out = tmp_path / "out"
+    words = ("synth", stones, "-o", out, *QUICK, "--tile", "xy", "--seed", "5", "--json")
+    summary = json.loads(texture(*words).out)
+    assert (summary["done"], summary["failures"]) == (1, [])
+    first = (out / "stones.png").read_bytes()
+    card = json.loads((out / "stones.json").read_text())
+    assert (card["seed"], card["tile"], card["network"]) == (5, "xy", None)
+    assert len(card["curves"][0]) == 3
+    recipe = synth.Recipe(**{**card["recipe"], "terms": synth.Terms(**card["recipe"]["terms"])})
+    width, height = map(int, card["size"].split("x"))
+    again = synth.TextureSynthesizer(recipe)(
+        images.read(stones), (height, width), tile=card["tile"], seed=card["seed"]
+    )
+    images.write(tmp_path / "again.png", again)
+    assert (tmp_path / "again.png").read_bytes() == first
+    assert json.loads(texture(*words).out)["skipped"] == 1
+    texture(*words, "--overwrite")
+    assert (out / "stones.png").read_bytes() == first
+    texture(*words[:-3], "--seed", "6", "--overwrite")
+    assert (out / "stones.png").read_bytes() != first
+    assert "seeds are 0 and more" in texture(*words[:-2], "-1", check=2).err
+
+
+def test_shares_are_scaled_and_said(texture, stones, exemplar, tmp_path):
+    images.write(tmp_path / "moss.png", 1 - exemplar)
+    both = ("synth", stones, tmp_path / "moss.png", "-o", tmp_path / "out", *QUICK)
+    assert "the shares sum to 10; 0.7, 0.3 is used" in texture(*both, "--mix", "7,3").err
+    assert names(tmp_path / "out") == ["stones.json", "stones.png"]
+    card = json.loads((tmp_path / "out" / "stones.json").read_text())
+    assert [e["file"] for e in card["exemplars"]] == ["stones.png", "moss.png"]
+    for wrong in ("1", "1,-1", "0,0", "nan,1", "a,b"):
+        assert "--mix" in texture(*both, "--mix", wrong, check=2).err
+    images.write(tmp_path / "moss.png", exemplar[:9])
+    refused = texture(*both, "--mix", "1,1", "--overwrite", check=1).err
+    assert "moss.png: the exemplar has 48x9 pixels" in refused
+
+
+def test_missing_weights_are_one_sentence(texture, stones, tmp_path, monkeypatch):
+    import keras
+
+    def offline(**_):
+        raise OSError("URL fetch failure")
+
+    monkeypatch.setattr(keras.applications, "VGG19", offline)
+    monkeypatch.setenv("CONVSUITE_WEIGHTS", str(tmp_path))
+    out = ("-o", tmp_path / "out")
+    error = texture("synth", stones, *out, "--network", "vgg19", check=1).err
+    assert error.count("\n") == 1
+    assert error.startswith("error: ")
+    assert "--energy patch work offline" in error
+    texture("synth", stones, *out, *QUICK, "--network", "random", check=2)
+    missing = tmp_path / "mine.h5"
+    assert "mine.h5" in texture("synth", stones, *out, "--weights", missing, check=1).err
+
+
+def test_cut_off_it_goes_on_from_the_last_checkpoint(texture, stones, tmp_path, monkeypatch):
+    words = (stones, "--energy", "patch", "--octaves", "1", "--steps", "30")
+    texture("synth", *words, "-o", tmp_path / "whole")
+    steps, cuts = [], [25]
+
+    def cut(_follow, _path, seen):
+        steps.append(seen.step)
+        if seen.step in cuts:
+            cuts.remove(seen.step)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress.Follow, "watch", cut)
+    out = tmp_path / "out"
+    printed = texture("synth", *words, "-o", out, check=130)
+    assert "run the same command again" in printed.err
+    assert names(out) == [work.RESUME_FOLDER]
+    (checkpoint,) = (out / work.RESUME_FOLDER).iterdir()
+    checkpoint.with_name(f"{checkpoint.name}.part").write_bytes(b"half")
+    texture("synth", *words, "-o", out)
+    assert steps == [5, 10, 15, 20, 25, 25, 30]
+    assert names(out) == ["stones.json", "stones.png"]
+    whole = (tmp_path / "whole" / "stones.png").read_bytes()
+    assert (out / "stones.png").read_bytes() == whole
+
+
+def test_interrupted_once_it_finishes_the_texture_in_hand(texture, tmp_path, exemplar, monkeypatch):
+    for name in "abcdef":
+        images.write(tmp_path / "in" / f"{name}.png", exemplar)
+    monkeypatch.setattr(progress.Follow, "watch", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    words = ("--energy", "patch", "--octaves", "1", "--steps", "5")
+    printed = texture("synth", tmp_path / "in", "-o", tmp_path / "out", *words, check=130)
+    assert "run the same command again" in printed.err
+    assert names(tmp_path / "out") == ["a.json", "a.png"]
+
+
+def test_variants_are_ranked_and_take_nobodys_place(texture, stones, tmp_path, monkeypatch):
+    class Judge:
+        network = "a judge"
+
+        def __call__(self, picture, exemplar):
+            return _Score(float(-picture.mean()))
+
+    @dataclasses.dataclass
+    class _Score:
+        sw: float
+
+        def _asdict(self):
+            return {"sw": self.sw}
+
+    monkeypatch.setattr(work.Judge, "open", lambda _weights: Judge())
+    out = tmp_path / "out"
+    texture("synth", stones, "-o", out, *QUICK, "--variants", "3")
+    found = [out / name for name in ("stones.png", "stones-2.png", "stones-3.png")]
+    assert sorted(found) == sorted(out.glob("*.png"))
+    cards = [json.loads(path.with_suffix(".json").read_text()) for path in found]
+    assert sorted(card["seed"] for card in cards) == [0, 1, 2]
+    means = [images.read(path).mean() for path in found]
+    assert means == sorted(means, reverse=True)
+    images.write(tmp_path / "stones-2.png", images.read(stones))
+    both = (stones, tmp_path / "stones-2.png")
+    assert "is taken" in texture("synth", *both, "-o", out, "--variants", "2", check=1).err
+
+
+def test_more_of_a_texture(texture, stones, tmp_path, monkeypatch):
+    quick = dataclasses.replace(synth.RECIPES["patch"], octaves=1, patch_steps=(3, 3))
+    monkeypatch.setitem(synth.RECIPES, "patch", quick)
+    texture(
+        "extend", stones, "-o", tmp_path / "out", "--factor", "1.5", "--energy", "patch", "--quiet"
+    )
+    assert images.read(tmp_path / "out" / "stones.png").shape == (60, 72, 3)
+    for wrong in ("nan", "0.5", "inf"):
+        texture("extend", stones, "-o", tmp_path / "out", "--factor", wrong, check=2)
+
+
+@pytest.mark.parametrize("energy", ["patch", "gatys"])
+def test_seamless_keeps_the_middle(texture, tmp_path, energy, opened_once, monkeypatch):
+    quick = dataclasses.replace(
+        synth.RECIPES[energy],
+        steps=12,
+        patch_steps=(0, 30),
+        terms=synth.Terms(layers=("conv1_1", "pool1")),
+    )
+    monkeypatch.setitem(synth.RECIPES, energy, quick)
+    y, x = np.mgrid[:64, :72] / 64
+    picture = np.stack([x, y, 0.5 * (x + y)], axis=2) * 0.6 + 0.1
+    images.write(tmp_path / "wall.png", picture.astype(np.float32))
+    before = images.read(tmp_path / "wall.png")
+    words = ("-o", tmp_path / "out", "--strip", "12", "--energy", energy)
+    texture("seamless", tmp_path / "wall.png", *words)
+    after = images.read(tmp_path / "out" / "wall.png")
+    np.testing.assert_array_equal(after[12:-12, 12:-12], before[12:-12, 12:-12])
+    assert metrics.tileability(before) > 1.3
+    assert metrics.tileability(after) <= 1.05
+    large = ("--strip", "40", "--overwrite")
+    assert (
+        "smaller --strip" in texture("seamless", tmp_path / "wall.png", *words, *large, check=1).err
+    )
+
+
+def test_style_of_files(texture, stones, tmp_path, opened_once, monkeypatch):
+    from apps.texture import style
+
+    monkeypatch.setattr(style, "_SHALLOW_STYLE", ("conv1_1", "pool1"))
+    monkeypatch.setattr(style, "_SHALLOW_CONTENT", "conv2_1")
+    photo = cv2.resize(images.read(stones), (70, 60))
+    images.write(tmp_path / "photo.jpg", photo)
+    images.write(tmp_path / "line.png", photo[:8])
+    images.write(tmp_path / "dark.png", photo[::-1] ** 3)
+    words = (
+        "-o", tmp_path / "out", "--style", tmp_path / "dark.png", "--keep-colour", "--steps", "3",
+        "--content-weight", "0.1", "--json",
+    )  # fmt: skip
+    summary = json.loads(texture("style", tmp_path / "photo.jpg", *words).out)
+    assert summary["done"] == 1
+    before, after = (images.read(tmp_path / part / "photo.jpg") for part in ("", "out"))
+    assert after.shape == before.shape
+    assert np.abs(after - before).mean() > 0.003
+    chroma = [picture @ style._YIQ[1:].T for picture in (before, after)]
+    assert np.abs(chroma[1] - chroma[0]).mean() < 1.5 / 255
+    printed = texture("style", tmp_path / "line.png", *words, check=1).err
+    assert "line.png: the picture has 70x8 pixels" in printed
+    for option in ("--content-weight", "--style-scale", "--strength"):
+        texture("style", tmp_path / "photo.jpg", *words, option, "nan", check=2)
+    assert "--style" in texture("style", tmp_path / "line.png", *words[:2], check=1).err
+
+
+def test_map_and_metrics_and_weights_as_json(texture, stones, tmp_path, monkeypatch):
+    trimesh = pytest.importorskip("trimesh")
+    small = functools.partial(turntable.views, size=32)
+    monkeypatch.setattr(mesh.turntable, "views", small)
+    trimesh.creation.box((1, 1, 1)).export(tmp_path / "cube.obj")
+    words = ("map", tmp_path / "cube.obj", "--texture", stones, "-o", tmp_path / "out")
+    mapped = json.loads(texture(*words, "--json").out)
+    assert mapped["mode"] == "triplanar"
+    assert all(os.path.exists(file) for file in mapped["files"])
+    found = json.loads(texture("metrics", stones, "--exemplar", stones, "--json").out)
+    (row,) = found["rows"]
+    assert row["against"] == "exemplar"
+    assert row["gram"] == pytest.approx(0, abs=1e-6)
+    assert row["copy_share"] == 1
+    rows = json.loads(texture("weights", "--json").out)["rows"]
+    assert [row["network"] for row in rows][:-1] == list(features.NETWORKS)
+    (tmp_path / "empty.off").write_text("OFF\n0 0 0\n")
+    assert "empty.off" in texture(words[0], tmp_path / "empty.off", *words[2:], check=1).err
