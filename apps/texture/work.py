@@ -160,7 +160,7 @@ class SynthesisWork:
         """Write the best as `path`, the others beside it with their rank, cards with each."""
         for rank, (picture, card) in enumerate(zip(made.pictures, made.cards, strict=True), 1):
             target = path if rank == 1 else path.with_name(f"{path.stem}-{rank}{path.suffix}")
-            _write_text(target.with_suffix(".json"), console.to_json(card, indent=1) + "\n")
+            write_text(target.with_suffix(".json"), console.to_json(card, indent=1) + "\n")
             images.write(target, picture)
         for checkpoint in made.checkpoints:
             checkpoint.remove()
@@ -296,7 +296,8 @@ def _digest(picture: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()[:16]
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; its folder is made."""
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     part.write_text(text, encoding="utf-8")
