@@ -348,7 +348,7 @@ def metrics(
 @app.command(epilog=examples("convsuite texture weights", "convsuite texture weights --json"))
 def weights(json: Json = False) -> None:
     """Say which networks of features there are, where, and how to get a better one."""
-    from shared.backbones import found
+    from shared.backbones.trunks import found
 
     from .features import NETWORKS
 

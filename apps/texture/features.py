@@ -273,8 +273,8 @@ def _padded(x: Any, borders: Borders) -> Any:
     """Add one pixel on all sides; `wrap` and mixtures are beyond `keras.ops.pad` of TensorFlow."""
     for axis, border in enumerate(borders, 1):
         if border == "wrap":
-            first = keras.ops.take(x, [0], axis=axis)
-            final = keras.ops.take(x, [x.shape[axis] - 1], axis=axis)
+            # Slices, since the gradient of `take` is a scatter over the whole map.
+            first, final = (x[:, :1], x[:, -1:]) if axis == 1 else (x[:, :, :1], x[:, :, -1:])
             x = keras.ops.concatenate([final, x, first], axis=axis)
         else:
             width = [(0, 0)] * 4
