@@ -143,6 +143,13 @@ def precision_choice(precision: Precision = "auto") -> tuple[str, str]:
     return "float32", f"no GPU in use and the CPU reports none of {', '.join(_FAST_BFLOAT16)}"
 
 
+def precision() -> str:
+    """Return what networks compute in, `float32` or `bfloat16`, as `setup` chose it."""
+    import keras
+
+    return keras.config.dtype_policy().compute_dtype
+
+
 def devices() -> list[str]:
     """Return the devices the backend can use, such as `["cpu:0"]`; imports the backend."""
     import keras

@@ -200,7 +200,7 @@ class StyleTransfer:
         return result, terms, curve
 
     def _optimised(self, content, styles, start, steps, watch, every):
-        dtype = backend.precision_choice()[0]
+        dtype = backend.precision()
         taps = list(dict.fromkeys([*self._style_taps, self._content_tap]))
         parameters, network = self._network.parameters, self._network
 

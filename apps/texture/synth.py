@@ -311,7 +311,7 @@ class TextureSynthesizer:
         shortest = min(*size, *(min(e.shape[:2]) for e in exemplars))
         most = int(np.log2(max(shortest / _SMALLEST_OCTAVE, 1))) + 1
         octaves = 1 if is_started else max(1, min(self.recipe.octaves, most))
-        dtype = backend.precision_choice()[0]
+        dtype = backend.precision()
         found = []
         for octave in range(octaves - 1, -1, -1):
             energy = self.recipe.energy

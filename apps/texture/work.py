@@ -217,7 +217,7 @@ class SynthesisWork:
             "network": None if recipe.energy == "patch" else recipe.network,
             "weights": order.weights,
             "backend": backend.name(),
-            "precision": backend.precision_choice()[0],
+            "precision": backend.precision(),
             "convsuite": importlib.metadata.version("convsuite"),
             "seconds": round(seconds, 1),
             "notes": result.notes,

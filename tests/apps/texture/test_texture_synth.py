@@ -61,6 +61,13 @@ def test_half_sizes_come_first(shallow, exemplar):
     assert few[0].octave == 0
 
 
+def test_bfloat16_ends_in_float32(shallow, monkeypatch):
+    monkeypatch.setattr(synth.backend, "precision", lambda: "bfloat16")
+    recipe = dataclasses.replace(QUICK, steps=30)
+    stages = TextureSynthesizer(recipe, shallow).stages([np.zeros((64, 64, 3))], (64, 64))
+    assert [(stage.dtype, stage.steps) for stage in stages] == [("bfloat16", 10), ("float32", 20)]
+
+
 def test_mix_of_a_patch_and_a_feature_energy(shallow):
     recipe = dataclasses.replace(QUICK, energy="mix", octaves=2)
     stages = TextureSynthesizer(recipe, shallow).stages([np.zeros((128, 128, 3))], (128, 128))
