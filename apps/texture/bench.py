@@ -36,6 +36,8 @@ BUDGETS = (10, 20, 30, 60)
 
 # Of a half: the square that is tiled.
 _SMALLEST = 48
+# Of a contact sheet, in pixels: its width, the height of names, what lies between pictures.
+_SHEET, _LABEL, _GAP = 1190, 20, 6
 _POOL4 = (*Terms().layers, "pool4")
 _RECIPES = {
     "patch": {},
@@ -221,18 +223,39 @@ def table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "method": name,
                 "gram to B": _mean(own, "gram relative"),
                 "sw to B": _mean(own, "sw relative"),
-                "< shuffled": float(np.mean(below)) if below and name != "shuffled" else None,
+                "< shuffled": _share(below) if name not in ("unseen", "shuffled") else None,
                 "ac": _mean(own, "ac"),
                 "NCC - unseen": statistics.fmean(
                     result["copy_mean"] - natural[result["exemplar"]] for result in own
                 ),
                 "copied": _mean(own, "copy_share"),
                 "steps": round(statistics.fmean(steps)) if steps else None,
-                "CPU s": _mean(own, "CPU s"),
+                "CPU s": round(_mean(own, "CPU s"), 3),
                 "pictures": len(own),
             }
         )
     return rows
+
+
+def sheet(pictures: Mapping[str, np.ndarray], columns: int = 6) -> np.ndarray:
+    """Lay pictures of one size in rows, enlarged as often as they fit a page, names above them.
+
+    Returns:
+        `(height, width, 3)`, RGB, uint8, on white.
+    """
+    height, width = next(iter(pictures.values())).shape[:2]
+    factor = max(1, _SHEET // columns // width)
+    cells = []
+    for name, picture in pictures.items():
+        cell = np.full((factor * height + _LABEL + _GAP, factor * width + _GAP, 3), 255, np.uint8)
+        large = images.from_float(picture, np.uint8).repeat(factor, 0).repeat(factor, 1)
+        cell[_LABEL:-_GAP, :-_GAP] = large
+        place, font = (2, _LABEL - 6), cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(cell, name, place, font, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        cells.append(cell)
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+    rows = [np.hstack(cells[first : first + columns]) for first in range(0, len(cells), columns)]
+    return np.vstack(rows)
 
 
 def starts(
@@ -597,6 +620,10 @@ def _mean(results: Sequence[Mapping[str, Any]], key: str) -> float:
     return statistics.fmean(result[key] for result in results)
 
 
+def _share(values: Sequence[bool]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
 def _by_exemplar(
     results: Sequence[Mapping[str, Any]], method: str, key: str
 ) -> dict[str, float]:  # fmt: skip
@@ -630,17 +657,16 @@ def _write_page(out, report, pairs, names, notes):
         if (pair.name, names[0]) not in first:
             continue
         page.heading(pair.name, level=3)
-        page.picture(pair.seen, "A: the exemplar")
-        for name in names:
+        pictures = {"A (exemplar)": pair.seen, "B (unseen)": pair.unseen}
+        figures = []
+        for name in names[1:]:
+            pictures[name] = images.read(out / f"pictures/{pair.name}/{name}-0.png")
             result = first[pair.name, name]
-            caption = f"B: not seen ({name})" if name == "unseen" else name
-            if name != "unseen":
-                caption += (
-                    f": gram {result['gram relative']:.2f}, sw {result['sw relative']:.2f}, "
-                    f"ac {result['ac']:.3f}, copied {result['copy_share']:.0%}"
-                )
-            picture = out / f"pictures/{pair.name}/{name}-0.png"
-            page.picture(picture, caption, alt=f"{pair.name}, {name}")
+            figures.append(
+                f"{name}: gram {result['gram relative']:.2f}, ac {result['ac']:.3f}, "
+                f"copied {result['copy_share']:.0%}"
+            )
+        page.picture(sheet(pictures), "; ".join(figures), alt=f"{pair.name}, {', '.join(pictures)}")
     page.facts(machine())
     page.write(out / "index.html")
 

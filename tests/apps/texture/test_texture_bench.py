@@ -1,6 +1,5 @@
 """The benches measure what they say, on small material."""
 
-import dataclasses
 import json
 
 import cv2
@@ -87,15 +86,15 @@ def test_settings_of_a_method_tell_recipes_apart():
 def test_a_recipe_makes_a_picture_of_the_size_of_a_half():
     changes = {
         "terms": Terms(layers=("conv1_1",)),
+        "octaves": 1,
         "steps": 2,
-        "coarse_steps": 1,
         "patch_steps": (1, 2),
     }
     pair = bench.halves("spots", made((48, 96)))
     ways, _ = bench.methods(["gram-random", "patch"], changes=changes)
     picture, steps = ways["gram-random"].make(pair, 0)
     assert picture.shape == (48, 48, 3)
-    assert steps == 3
+    assert steps == 2
     assert ways["patch"].make(pair, 0)[0].shape == (48, 48, 3)
 
 
@@ -123,8 +122,21 @@ def test_figures_are_those_of_the_pictures_on_the_disk(tmp_path, exemplars):
     assert rows["quilting"]["NCC - unseen"] == pytest.approx(np.mean(copies))
 
     page = (tmp_path / "index.html").read_text()
-    assert page.count("<figure") == 2 * 5
-    assert "A: the exemplar" in page
+    assert page.count("<figure") == 2
+    assert "quilting: gram" in page
+
+
+def test_a_sheet_shows_every_picture_enlarged():
+    pictures = {name: np.full((9, 50, 3), grey / 10) for grey, name in enumerate("abc")}
+    laid = bench.sheet(pictures, columns=2)
+    pitch = 11 * 50 + bench._GAP
+    assert laid.shape[1] == 2 * pitch
+    height = laid.shape[0] // 2
+    at = {"a": (60, 60), "b": (60, pitch + 60), "c": (height + 60, 60)}
+    for grey, (y, x) in enumerate(at.values()):
+        np.testing.assert_allclose(laid[y, x], grey * 25.5, atol=0.6)
+    assert np.all(laid[height:, pitch:] == 255)
+    assert laid[: bench._LABEL, :50].min() < 128
 
 
 def test_a_run_that_was_cut_off_goes_on(tmp_path, exemplars):
@@ -224,9 +236,6 @@ def test_seams_are_those_of_the_files(tmp_path, shallow):
     assert row["tiled"] < row["not tiled"]
     broken = TextureSynthesizer(recipe, None)
     assert bench.tiles({"spots": picture}, broken, out=tmp_path) == [row]
-    changed = dataclasses.replace(recipe, steps=2)
-    (other,) = bench.tiles({"spots": picture}, TextureSynthesizer(changed, shallow), out=tmp_path)
-    assert other["tiled"] != row["tiled"]
 
 
 @pytest.mark.slow
