@@ -390,6 +390,204 @@ def weights(json: Json = False) -> None:
     console.emit_rows(rows, json)
 
 
+BenchOut = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Folder of a page and of all pictures.", show_default=False),
+]
+BenchWeights = Annotated[
+    str | None, typer.Option("--weights", metavar="FILE", help="VGG-19, for gram-vgg19.")
+]
+
+
+@bench_app.command(
+    "quality",
+    epilog=examples(
+        "convsuite texture bench quality exemplars/ -o out",
+        "convsuite texture bench quality a.jpg b.jpg -o out --methods quilting,gram --seeds 1",
+    ),
+)
+def bench_quality(
+    inputs: Inputs,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Pictures of each method.")] = 3,
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods",
+            help="Of unseen, tiled, shuffled, phase, quilting, gmic, patch, gram, gram-vgg19, "
+            "gram-random, dcor, mix, gram-pool4.",
+        ),
+    ] = "tiled,shuffled,phase,quilting,gmic,patch,gram,gram-vgg19,gram-random,dcor,mix",
+    weights: BenchWeights = None,
+    judge: JudgeFile = None,
+    steps: Steps = None,
+    out: BenchOut = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Make textures from left halves of exemplars, and compare them with the right halves.
+
+    Exemplars are reduced to 192 pixels first. With --out there is a page with all pictures, and
+    what was measured before is not made again.
+    """
+    _print_quality(
+        _quality(inputs, methods, seeds, weights, judge, steps, out, device, precision, quiet),
+        json,
+    )
+
+
+@bench_app.command(
+    "structure", epilog=examples("convsuite texture bench structure weave.jpg bricks.jpg -o out")
+)
+def bench_structure(
+    inputs: Inputs,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Pictures of each method.")] = 1,
+    judge: JudgeFile = None,
+    steps: Steps = None,
+    out: BenchOut = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Compare gram and dcor in how well the order of regular exemplars is kept.
+
+    Measured on halves as in `bench quality`, whose folder may be given as --out.
+    """
+    report = _quality(
+        inputs, "gram,dcor", seeds, None, judge, steps, out, device, precision, quiet, page=False
+    )
+    from . import bench
+
+    console.emit_rows(bench.structure(report["results"]), json)
+
+
+@bench_app.command("start", epilog=examples("convsuite texture bench start pebbles.jpg -o out"))
+def bench_start(
+    exemplar: Annotated[Path, typer.Argument(help="128x128 pixels of its middle are used.")],
+    network: NetworkName = None,
+    weights: NetworkFile = None,
+    out: BenchOut = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Compare how fast the energy falls from grey noise, from pixels, and from random phase."""
+    from shared import backend, images
+
+    from . import bench
+    from .objective import Terms
+    from .synth import TextureSynthesizer
+
+    backend.setup(device, "float32")
+    synthesizer = TextureSynthesizer.from_weights(
+        "gram",
+        weights,
+        network=network or ("vgg19" if weights else "vgg16_hed"),
+        terms=Terms(),
+    )
+    curves = bench.starts(synthesizer, bench.middle(images.read(exemplar), 128), seed=seed)
+    if out is not None:
+        console.console.print(f"wrote {bench.write_starts(out, curves)}", markup=False)
+    console.emit_rows(bench.start_rows(curves), json)
+
+
+@bench_app.command("tile", epilog=examples("convsuite texture bench tile exemplars/ -o out"))
+def bench_tile(
+    inputs: Inputs,
+    energy: Energy = "auto",
+    network: NetworkName = None,
+    weights: NetworkFile = None,
+    steps: Steps = None,
+    out: BenchOut = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    json: Json = False,
+) -> None:
+    """Measure the borders of results that tile, read back, and of results that do not.
+
+    Exemplars are reduced to 192 pixels first. Up to 1 a border is invisible.
+    """
+    from shared import backend
+
+    from . import bench
+    from .synth import TextureSynthesizer
+    from .work import Order
+
+    backend.setup(device, precision)
+    order = _with_recipe(Order(), energy, network, weights, steps=steps)
+    synthesizer = TextureSynthesizer.from_weights(order.recipe, order.weights, **order.changes)
+    exemplars = bench.read_exemplars(_files(inputs))
+    console.emit_rows(bench.tiles(exemplars, synthesizer, seed=seed, out=out), json)
+
+
+@bench_app.command("speed", epilog=examples("OMP_NUM_THREADS=1 convsuite texture bench speed"))
+def bench_speed(
+    exemplar: Annotated[
+        Path | None, typer.Argument(help="At least 256x256; a drawn texture unless given.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Time an evaluation beside a forward pass of VGG-19, and textures of 256x256 beside peers."""
+    from shared import backend, images
+
+    from . import bench
+
+    backend.setup("cpu", "auto")
+    tables = bench.speed(None if exemplar is None else images.read(exemplar))
+    if json:
+        console.emit(tables)
+        return
+    for rows in tables.values():
+        console.emit_rows(rows, False)
+
+
+def _quality(
+    inputs, methods, seeds, weights, judge, steps, out, device, precision, quiet, page=True
+):
+    """Return the report of `bench.quality` with the options of a command."""
+    from shared import backend
+
+    from . import bench
+    from .judge import Judge
+    from .synth import RECIPES
+
+    backend.setup(device, precision)
+    changes = {}
+    if steps is not None:
+        changes = {"steps": steps, "patch_steps": (RECIPES["patch"].patch_steps[0], steps)}
+    ways, notes = bench.methods([m.strip() for m in methods.split(",")], weights, changes)
+    for note in notes:
+        console.warning_line(note)
+    return bench.quality(
+        bench.read_exemplars(_files(inputs)),
+        ways,
+        Judge.open(judge),
+        seeds=seeds,
+        out=out,
+        page=page,
+        notes=notes,
+        quiet=quiet,
+    )
+
+
+def _print_quality(report, json):
+    if json:
+        console.emit(report)
+        return
+    console.console.print(f"judged by {report['judge']}")
+    console.emit_rows(report["rows"], False)
+
+
+def _files(inputs):
+    """Return the files that inputs name."""
+    from shared import folders, images
+
+    return [job.source for job in folders.collect(inputs, Path("bench"), images.READABLE)]
+
+
 def _with_recipe(order, energy, network, weights, octaves=None, steps=None):
     """Return an order with the recipe that the options name."""
     from .synth import AUTO, RECIPES

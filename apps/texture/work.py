@@ -166,7 +166,7 @@ class SynthesisWork:
         for target, picture, card in reversed(
             list(zip(names, made.pictures, made.cards, strict=True))
         ):
-            _write_text(target.with_suffix(".json"), console.to_json(card, indent=1) + "\n")
+            write_text(target.with_suffix(".json"), console.to_json(card, indent=1) + "\n")
             images.write(target, picture)
         for checkpoint in made.checkpoints:
             checkpoint.remove()
@@ -309,7 +309,8 @@ def _digest(picture: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()[:16]
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; its folder is made."""
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     part.write_text(text, encoding="utf-8")

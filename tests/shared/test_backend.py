@@ -159,7 +159,9 @@ def test_precision_that_was_asked_for(no_gpu):
     assert backend.precision_choice("bfloat16")[0] == "bfloat16"
     backend.setup(precision="bfloat16")
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    assert backend.precision_in_use() == "bfloat16"
     backend.setup(precision="float32")
+    assert backend.precision_in_use() == "float32"
     assert keras.config.dtype_policy().name == "float32"
 
 
