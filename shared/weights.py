@@ -5,6 +5,7 @@ it that says what it is, how it was trained, and which checksum it has. A networ
 when its card, its checksum and its contents are in order; nothing in the file is ever executed.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -12,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import warnings
 import zipfile
@@ -183,6 +185,20 @@ def write_card(path: str | Path, card: Card) -> Card:
     return card
 
 
+@contextlib.contextmanager
+def deep_graphs() -> Iterator[None]:
+    """Let Keras walk graphs of more layers than Python's limit of recursion allows.
+
+    It does so by one call a layer when a functional model is made or read: 1,202 are too many.
+    """
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 20_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def load_model(path: str | Path, app: str) -> "keras.Model":
     """Open a network after checking its card, checksum and contents.
 
@@ -210,7 +226,8 @@ def load_model(path: str | Path, app: str) -> "keras.Model":
         raise WeightsError(f"{path}: this is a {card.kind} file, not a network.")
     for problem in _file_problems(path, card):
         raise WeightsError(problem)
-    return _open(path, keras.config.dtype_policy().name)
+    with deep_graphs():
+        return _open(path, keras.config.dtype_policy().name)
 
 
 def save_model(model: "keras.Model", path: str | Path, card: Card) -> Card:

@@ -3,7 +3,6 @@
 import difflib
 import fnmatch
 import inspect
-import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -153,18 +152,13 @@ def create(
 
 
 def functional(inputs: Any, outputs: Any, name: str) -> "keras.Model":
-    """Make a functional model, of more layers than Python's limit allows where need be.
-
-    Keras walks the graph by recursion, one call per layer, which ends `resnet1202`.
-    """
+    """Make a functional model, of more layers than Python's limit allows where need be."""
     import keras
 
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, 20_000))
-    try:
+    from shared.weights import deep_graphs
+
+    with deep_graphs():
         return keras.Model(inputs, outputs, name=name)
-    finally:
-        sys.setrecursionlimit(limit)
 
 
 def _build(entry: Spec, inputs: Any, classes: int, wanted: set[str], variant: dict) -> dict:
