@@ -7,6 +7,8 @@ PYTHON := $(VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile \
 	--constraint constraints.txt
 # A file of tests is one piece of work; half the suite is compiling, which uses one core.
+# Small matrix products of two processes, each on every core, slow each other down many times.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1
 PYTEST_PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 EXTRAS := web,cluster,export,trunks,vectors,dev
 
@@ -37,7 +39,7 @@ demo: setup
 	$(VENV)/bin/convsuite demo -o out/demo
 
 test: lint
-	$(PYTHON) -m pytest $(PYTEST_PARALLEL)
+	$(ONE_THREAD) $(PYTHON) -m pytest $(PYTEST_PARALLEL)
 
 lint: setup
 	$(VENV)/bin/ruff check .
@@ -45,8 +47,8 @@ lint: setup
 	$(VENV)/bin/lint-imports
 
 test-backends: setup-backends
-	KERAS_BACKEND=jax $(VENV_BACKENDS)/bin/python -m pytest -m backends $(PYTEST_PARALLEL)
-	KERAS_BACKEND=torch $(VENV_BACKENDS)/bin/python -m pytest -m backends $(PYTEST_PARALLEL)
+	$(ONE_THREAD) KERAS_BACKEND=jax $(VENV_BACKENDS)/bin/python -m pytest -m backends $(PYTEST_PARALLEL)
+	$(ONE_THREAD) KERAS_BACKEND=torch $(VENV_BACKENDS)/bin/python -m pytest -m backends $(PYTEST_PARALLEL)
 
 bench: setup
 	$(VENV)/bin/convsuite enhance bench speed

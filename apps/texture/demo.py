@@ -8,7 +8,7 @@ import numpy as np
 from shared import demo, images
 from shared.report import Page, line_plot
 
-_SIDE = 192
+_SIDE = 160
 # Fewer than by default: the page should be there in minutes on an old laptop.
 _STEPS = ("--steps", 60)
 _TEXTURES = (
