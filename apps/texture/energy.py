@@ -70,7 +70,7 @@ def correlation(
     sums, _ = keras.ops.ifft2((power, keras.ops.zeros_like(power)))
     rows = sums[:, : down + 1]
     wanted = keras.ops.concatenate([rows[:, :, sizes[1] - side :], rows[:, :, : side + 1]], axis=-1)
-    return wanted / overlaps((height, width), shifts, circular)
+    return keras.ops.divide(wanted, overlaps((height, width), shifts, circular))
 
 
 def overlaps(

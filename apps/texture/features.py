@@ -95,7 +95,7 @@ class Network:
             By tap, `(height / stride, width / stride, channels)`, float32.
         """
         wanted, found = set(taps), {}
-        x = keras.ops.cast((picture - self.mean)[None], dtype)
+        x = keras.ops.cast(keras.ops.subtract(picture, self.mean)[None], dtype)
         for tap in _order(tuple(parameters)):
             if tap in parameters:
                 kernel, bias = (keras.ops.cast(part, dtype) for part in parameters[tap])
