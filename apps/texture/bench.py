@@ -7,7 +7,6 @@ halves are apart is how far a perfect result would be.
 
 import dataclasses
 import functools
-import hashlib
 import importlib.util
 import json
 import statistics
@@ -24,10 +23,10 @@ from shared.errors import ConvsuiteError
 from shared.report import Page, line_plot, machine
 
 from . import baselines, optimise, samples, start
+from .files import digest, write_text
 from .judge import Judge
 from .objective import Terms
 from .synth import RECIPES, Size, TextureSynthesizer
-from .work import write_text
 
 SIDE = 192
 """Height and width that exemplars are brought to."""
@@ -532,7 +531,7 @@ def _synthesised(
 def _settings(synthesizer: TextureSynthesizer, exemplar: np.ndarray, tile: str) -> dict[str, Any]:
     return {
         "recipe": dataclasses.asdict(synthesizer.recipe),
-        "exemplar": _digest(exemplar),
+        "exemplar": digest(exemplar),
         "tile": tile,
     }
 
@@ -541,7 +540,7 @@ def _judged(
     pair: Halves, name: str, method: Method, seed: int, judge: Judge, out: Path | None
 ) -> dict[str, Any]:
     """Make a picture, or read it, and return what is measured of it."""
-    settings = {**method.settings, "exemplar": _digest(pair.seen)}
+    settings = {**method.settings, "exemplar": digest(pair.seen)}
     place = f"pictures/{pair.name}/{name}-{seed}"
     picture, facts = _kept(out, place, settings, functools.partial(method.make, pair, seed))
 
@@ -560,7 +559,7 @@ def _judged(
             **against,
         }
 
-    key = {"judge": judge.network, "picture": _digest(picture), "unseen": _digest(pair.unseen)}
+    key = {"judge": judge.network, "picture": digest(picture), "unseen": digest(pair.unseen)}
     scores = _remembered(out and out / f"scores/{pair.name}/{name}-{seed}.json", key, score)
     return {"exemplar": pair.name, "method": name, "seed": seed, **facts, **scores}
 
@@ -606,10 +605,6 @@ def _remembered(
     if path is not None:
         write_text(path, console.to_json({"settings": key, "found": found}, indent=1) + "\n")
     return found
-
-
-def _digest(picture: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()[:16]
 
 
 def _names(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -8,9 +8,9 @@ import numpy as np
 
 from shared import images
 from shared.errors import ConvsuiteError, DataError, reason
-from shared.images.files import replacing
 
 from . import triplanar, turntable
+from .files import write_text
 
 READABLE = frozenset({".glb", ".obj", ".off", ".ply", ".stl"})
 """Lower-case suffixes of meshes that can be read."""
@@ -101,8 +101,8 @@ def map_texture(
             )
     views = turntable.views(surface.vertices, surface.faces, uv, picture)
     images.write(png, picture)
-    _write_text(mtl, f"newmtl texture\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {png.name}\n")
-    _write_text(obj, _obj(surface, uv, mtl.name))
+    write_text(mtl, f"newmtl texture\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {png.name}\n")
+    write_text(obj, _obj(surface, uv, mtl.name))
     images.write(strip, np.concatenate(views, axis=1))
     turntable.write_animation(animation, views)
     return Mapped(files, "triplanar" if surface.uv is None else "uv", tuple(notes))
@@ -219,8 +219,3 @@ def _obj(surface, uv, material):
     lines += [f"vt {u:.9g} {v:.9g}" for u, v in corners.tolist()]
     lines += ["f {}/{} {}/{} {}/{}".format(*row) for row in pairs.tolist()]
     return "\n".join([*lines, ""])
-
-
-def _write_text(path, text):
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")

@@ -14,11 +14,17 @@ import lazy_loader as lazy
 import numpy as np
 
 from shared import backend
+from shared.errors import ConvsuiteError
 
 from . import energy
 from .features import Borders, Network, compiled_by_shape, halo, stride
 
 keras = lazy.load("keras")
+
+WHOLE = 768 * 768
+"""Pixels from which on a picture is worked on in tiles."""
+TILE = 512
+"""Height and width of a tile, without what surrounds it."""
 
 Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -99,6 +105,9 @@ def statistics(
         mix: Shares of the exemplars, which sum to 1.
         size: Height and width of the result.
         dtype: What the network computes in.
+
+    Raises:
+        ConvsuiteError: An exemplar is too large for a term that needs the whole of it.
     """
     reflect: Borders = ("reflect", "reflect")
     parameters = network.until(terms.taps)
@@ -110,7 +119,24 @@ def statistics(
         )
 
     compiled = compiled_by_shape(run)
-    targets = energy.mixed([compiled(parameters, picture) for picture in exemplars], mix)
+    tiles = _Tiles(network, terms.layers, reflect, dtype, TILE)
+
+    def described(picture):
+        if not in_tiles(picture.shape[:2]):
+            return compiled(parameters, picture)
+        if terms.needs_whole:
+            height, width = picture.shape[:2]
+            raise ConvsuiteError(
+                f"an exemplar of {width}x{height} pixels is too large for deep correlations; cut "
+                f"or reduce it to less than {WHOLE:,} pixels, or use --energy gram."
+            )
+        return {
+            f"gram{scale}:{tap}": found.astype(np.float32)
+            for scale, smaller in enumerate(_scales(picture, terms.scales))
+            for tap, found in tiles.grams(smaller).items()
+        }
+
+    targets = energy.mixed([described(picture) for picture in exemplars], mix)
     if not _is_diverse(terms, exemplars, size):
         targets.pop("diversity", None)
     return targets
@@ -157,7 +183,7 @@ def tiled(
     borders: Borders,
     dtype: str = "float32",
     *,
-    side: int = 512,
+    side: int = TILE,
 ) -> Evaluate:
     """Return the same function as `whole`, with the memory of one tile.
 
@@ -177,55 +203,19 @@ def tiled(
     """
     if terms.needs_whole:
         raise ValueError("only Gram matrices can be added up over tiles")
-    coarsest = max(stride(tap) for tap in terms.layers)
-    if side % coarsest:
-        raise ValueError(f"tiles are {side} wide, which is no multiple of {coarsest}")
-    parameters = network.until(terms.layers)
-    around = halo(terms.layers, network.name)
-    passes: dict[tuple, tuple[Callable, Callable]] = {}
-
-    def compiled(tile: Tile) -> tuple[Callable, Callable]:
-        key = (len(tile.rows), len(tile.columns), tile.inner)
-        if key not in passes:
-
-            def sums(parameters, picture):
-                maps = network.maps(parameters, picture, terms.layers, tile.borders, dtype)
-                return {tap: _inner_sum(m, tap, tile.inner) for tap, m in maps.items()}
-
-            def product(picture, parameters, slopes):
-                found = sums(parameters, picture)
-                return sum(keras.ops.sum(slopes[tap] * found[tap]) for tap in terms.layers)
-
-            passes[key] = backend.compiled(sums), backend.value_and_grad(product)
-        return passes[key]
+    tiles = _Tiles(network, terms.layers, borders, dtype, side)
 
     def evaluate_scale(picture: np.ndarray, scale: int) -> tuple[float, np.ndarray]:
-        tiles = list(cut(picture.shape[:2], side, around, borders))
-        grams = dict.fromkeys(terms.layers, 0.0)
-        for tile in tiles:
-            found = compiled(tile)[0](parameters, picture[np.ix_(tile.rows, tile.columns)])
-            grams = {tap: grams[tap] + found[tap].astype(np.float64) for tap in grams}
         value, slopes = 0.0, {}
-        for tap in terms.layers:
-            positions = np.prod([length // stride(tap) for length in picture.shape[:2]])
-            found = grams[tap] / positions
+        for tap, found in tiles.grams(picture).items():
             wanted = np.asarray(targets[f"gram{scale}:{tap}"], np.float64)
             value += terms.gram * np.square(found - wanted).sum() / (4 * len(found) ** 2)
-            slopes[tap] = terms.gram * energy.gram_slope(found, wanted) / positions
-        slopes = {tap: slope.astype(np.float32) for tap, slope in slopes.items()}
-        gradient = np.zeros_like(picture)
-        for tile in tiles:
-            part = picture[np.ix_(tile.rows, tile.columns)]
-            _, slope = compiled(tile)[1](part, parameters, slopes)
-            np.add.at(gradient, np.ix_(tile.rows, tile.columns), slope)
-        return value, gradient
+            slopes[tap] = terms.gram * energy.gram_slope(found, wanted)
+        return value, tiles.gradient(picture, slopes)
 
     def evaluate(picture: np.ndarray) -> tuple[float, np.ndarray]:
         total, gradient = 0.0, np.zeros_like(picture)
-        smaller = picture
-        for scale in range(terms.scales):
-            if scale:
-                smaller = _halved(smaller)
+        for scale, smaller in enumerate(_scales(picture, terms.scales)):
             value, slope = evaluate_scale(smaller, scale)
             total += value
             factor = 2**scale
@@ -236,6 +226,77 @@ def tiled(
         return total, gradient
 
     return evaluate
+
+
+class _Tiles:
+    """Gram matrices of a picture of any size, and their gradient, tile by tile."""
+
+    def __init__(
+        self, network: Network, layers: Sequence[str], borders: Borders, dtype: str, side: int
+    ):
+        coarsest = max(map(stride, layers))
+        if side % coarsest:
+            raise ValueError(f"tiles are {side} wide, which is no multiple of {coarsest}")
+        self._network, self._layers, self._dtype = network, layers, dtype
+        self._borders, self._side = borders, side
+        self._parameters = network.until(layers)
+        self._around = halo(layers, network.name)
+        self._passes: dict[tuple, tuple[Callable, Callable]] = {}
+
+    def grams(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the Gram matrix of each layer, float64."""
+        sums = dict.fromkeys(self._layers, 0.0)
+        for tile, part in self._cut(picture):
+            found = self._compiled(tile)[0](self._parameters, part)
+            sums = {tap: sums[tap] + found[tap].astype(np.float64) for tap in sums}
+        return {tap: total / _positions(picture, tap) for tap, total in sums.items()}
+
+    def gradient(self, picture: np.ndarray, slopes: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the derivative in the picture, given that in each Gram matrix."""
+        shares = {
+            tap: (slope / _positions(picture, tap)).astype(np.float32)
+            for tap, slope in slopes.items()
+        }
+        gradient = np.zeros_like(picture)
+        for tile, part in self._cut(picture):
+            _, slope = self._compiled(tile)[1](part, self._parameters, shares)
+            np.add.at(gradient, np.ix_(tile.rows, tile.columns), slope)
+        return gradient
+
+    def _cut(self, picture: np.ndarray) -> Iterator[tuple[Tile, np.ndarray]]:
+        for tile in cut(picture.shape[:2], self._side, self._around, self._borders):
+            yield tile, picture[np.ix_(tile.rows, tile.columns)]
+
+    def _compiled(self, tile: Tile) -> tuple[Callable, Callable]:
+        key = (len(tile.rows), len(tile.columns), tile.inner)
+        if key not in self._passes:
+
+            def sums(parameters, part):
+                maps = self._network.maps(parameters, part, self._layers, tile.borders, self._dtype)
+                return {tap: _inner_sum(found, tap, tile.inner) for tap, found in maps.items()}
+
+            def product(part, parameters, shares):
+                found = sums(parameters, part)
+                return sum(keras.ops.sum(shares[tap] * found[tap]) for tap in self._layers)
+
+            self._passes[key] = backend.compiled(sums), backend.value_and_grad(product)
+        return self._passes[key]
+
+
+def _positions(picture: np.ndarray, tap: str) -> int:
+    return int(np.prod([length // stride(tap) for length in picture.shape[:2]]))
+
+
+def _scales(picture: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """Yield a picture and, each half as large as the one before, further ones."""
+    for scale in range(count):
+        picture = _halved(picture) if scale else picture
+        yield picture
+
+
+def in_tiles(size: tuple[int, int]) -> bool:
+    """Return whether a picture is so large that memory counts."""
+    return size[0] * size[1] >= WHOLE
 
 
 def cut(size: tuple[int, int], side: int, around: int, borders: Borders) -> Iterator[Tile]:

@@ -30,7 +30,6 @@ SMALLEST = 32
 _SMALLEST_OCTAVE = 24
 _STRIDE = 8
 _SCALES_FROM = 128
-_TILES_FROM = 768 * 768
 _MEMORY_FROM = 1024 * 1024
 # bfloat16 finds the way; its last steps are taken again in full precision.
 _FLOAT32_STEPS = 20
@@ -385,8 +384,8 @@ class TextureSynthesizer:
             shortest = min(*size, *(min(e.shape[:2]) for e in exemplars))
             terms = dataclasses.replace(terms, scales=2 if shortest >= _SCALES_FROM else 1)
         targets = objective.statistics(self.network, terms, exemplars, shares, size, dtype)
-        is_large = size[0] * size[1] >= _TILES_FROM and not terms.needs_whole
-        make = objective.tiled if is_large else objective.whole
+        is_tiled = objective.in_tiles(size) and not terms.needs_whole
+        make = objective.tiled if is_tiled else objective.whole
         return make(self.network, terms, targets, borders, dtype)
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import importlib.metadata
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from shared.images import Picture
 
 from . import seamless, synth
 from .checkpoint import Checkpoint
+from .files import digest, write_text
 from .judge import Judge
 from .synth import Progress, Size, Synthesis, TextureSynthesizer
 
@@ -195,7 +195,7 @@ class SynthesisWork:
         order = self._order
         settings = {
             "recipe": dataclasses.asdict(self._synthesizer.recipe),
-            "pictures": [_digest(e.picture) for e in (exemplar, *self._others)],
+            "pictures": [digest(e.picture) for e in (exemplar, *self._others)],
             "size": size, "tile": order.tile, "strip": order.strip, "mix": order.mix,
             "seed": seed, "weights": order.weights, "precision": backend.precision_in_use(),
         }  # fmt: skip
@@ -212,7 +212,7 @@ class SynthesisWork:
         card = {
             "command": order.command,
             "exemplars": [
-                {"file": e.path.name, "sha256 of pixels": _digest(e.picture)}
+                {"file": e.path.name, "sha256 of pixels": digest(e.picture)}
                 for e in (exemplar, *self._others)
             ],
             "size": f"{width}x{height}",
@@ -303,15 +303,3 @@ def display_referred(picture: Picture) -> np.ndarray:
     if picture.linear:
         pixels = images.linear_to_srgb(np.clip(pixels, 0, 1))
     return pixels
-
-
-def _digest(picture: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()[:16]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all; its folder is made."""
-    part = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

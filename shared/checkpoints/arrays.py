@@ -28,7 +28,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         check_members(archive, path, INFLATION)
         for member in archive.infolist():
             with archive.open(member) as stream:
-                _check_header(stream, member.file_size, member.filename)
+                check_header(stream, member.file_size, member.filename)
     with np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
@@ -41,7 +41,7 @@ def read_npy(path: Path) -> dict[str, np.ndarray]:
         WeightsError: No such file, damaged, pickled objects, or a size it cannot hold.
     """
     with path.open("rb") as stream:
-        _check_header(stream, path.stat().st_size, path.name)
+        check_header(stream, path.stat().st_size, path.name)
     return {LONE: np.load(path, allow_pickle=False)}
 
 
@@ -66,8 +66,18 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _check_header(stream: Any, length: int, name: str) -> None:
-    """Refuse an array that is no row of numbers, or that claims more than there is."""
+def check_header(stream: Any, length: int, name: str, kinds: str = "fiub") -> None:
+    """Refuse an array of other kinds, or one that claims more than its file holds.
+
+    Args:
+        stream: At the beginning of an `.npy` file.
+        length: Of that file, in bytes.
+        name: Of the array, for the message.
+        kinds: Kinds of NumPy types that are wanted; those of numbers by default.
+
+    Raises:
+        RefusedError: It is refused; pickled objects always are.
+    """
     version = np.lib.format.read_magic(stream)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -78,7 +88,8 @@ def _check_header(stream: Any, length: int, name: str) -> None:
     shape, _, dtype = read(stream)
     if dtype.hasobject:
         raise RefusedError(f"{name} holds pickled objects, which could run code; refused")
-    if dtype.kind not in "fiub":
-        raise RefusedError(f"{name} holds no numbers")
+    if dtype.kind not in kinds:
+        wanted = "neither numbers nor text" if "U" in kinds else "no numbers"
+        raise RefusedError(f"{name} holds {wanted}")
     if math.prod(shape) * dtype.itemsize > length:
         raise RefusedError(f"{name} claims an array of shape {shape}, more than it holds; refused")

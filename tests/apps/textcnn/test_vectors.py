@@ -231,7 +231,7 @@ def test_hostile_archives(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("words.npy", claim)
         archive.writestr("vectors.npy", claim)
-    with pytest.raises(DataError, match="more than the file holds"):
+    with pytest.raises(DataError, match="more than it holds"):
         vectors.read(path)
     zipped(path, b"a 1 2\n", ("one.txt", "two.txt"))
     with pytest.raises(DataError, match="holds 2 files; unpack"):

@@ -5,6 +5,7 @@ import pytest
 from apps.texture import energy, objective, start
 from apps.texture.objective import Terms
 from shared import backend
+from shared.errors import ConvsuiteError
 
 RNG = np.random.default_rng(0)
 MAPS = RNG.uniform(-1, 1, (7, 9, 4)).astype(np.float32)
@@ -169,6 +170,21 @@ def test_tiles_give_energy_and_gradient_of_the_whole(
     total, slope = objective.tiled(shallow, terms, targets, borders, side=side)(picture)
     assert total == pytest.approx(value, rel=1e-5)
     assert np.abs(slope - gradient).max() < 1e-5 * np.abs(gradient).max()
+
+
+def test_large_exemplars_are_described_in_tiles(shallow, exemplar, monkeypatch):
+    terms = Terms(layers=("conv1_1", "pool2"), scales=2)
+    wanted = objective.statistics(shallow, terms, [exemplar], [1.0], (40, 40))
+    monkeypatch.setattr(objective, "WHOLE", 32 * 32)
+    monkeypatch.setattr(objective, "TILE", 24)
+    found = objective.statistics(shallow, terms, [exemplar], [1.0], (40, 40))
+    assert found.keys() == wanted.keys()
+    for name, gram in found.items():
+        assert np.abs(gram - wanted[name]).max() < 1e-5 * np.abs(wanted[name]).max()
+    with pytest.raises(ConvsuiteError, match="48x40"):
+        objective.statistics(
+            shallow, Terms(layers=("pool2",), correlation=1.0), [exemplar], [1.0], (40, 40)
+        )
 
 
 def test_without_what_surrounds_them_tiles_are_wrong(shallow, exemplar, monkeypatch):
