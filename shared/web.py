@@ -17,7 +17,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -170,6 +170,33 @@ def _errors_shown() -> Iterator[None]:
         yield
     except ConvsuiteError as error:
         raise gradio.Error(_sentence(error), duration=None, print_exception=False) from error
+
+
+def chooser(label: str, samples: Sequence[str]) -> Any:
+    """Add an upload of a picture, and samples that can be taken instead of one.
+
+    Returns:
+        The `gradio.File`, which holds the first of the samples.
+    """
+    import gradio
+
+    from shared import images
+
+    file = gradio.File(
+        label=label,
+        file_types=["image", *sorted(images.READABLE)],
+        value=samples[0] if samples else None,
+        height=130,
+    )
+    examples = gradio.Dataset(
+        label="Or one of these",
+        components=["image"],
+        samples=[[sample] for sample in samples],
+        type="index",
+        samples_per_page=len(samples) or 1,
+    )
+    examples.click(lambda index: samples[index], examples, file, show_progress="hidden")
+    return file
 
 
 def load(path: str) -> "Picture":

@@ -23,23 +23,10 @@ _ENHANCING = threading.Lock()
 
 def build() -> None:
     """Add upload, look, strength, a before/after slider and the download."""
-    samples = web.sample_pictures()
     cards = looks()
     with gradio.Row():
         with gradio.Column(scale=1, min_width=280):
-            file = gradio.File(
-                label="Picture",
-                file_types=["image", *sorted(images.READABLE)],
-                value=samples[0] if samples else None,
-                height=130,
-            )
-            examples = gradio.Dataset(
-                label="Or one of these",
-                components=["image"],
-                samples=[[sample] for sample in samples],
-                type="index",
-                samples_per_page=len(samples) or 1,
-            )
+            file = web.chooser("Picture", web.sample_pictures())
             look = gradio.Radio(
                 label="Look",
                 choices=[(f"{card.name} · {card.summary}", card.name) for card in cards],
@@ -63,7 +50,6 @@ def build() -> None:
         trigger_mode="always_last",
         show_progress="minimal",
     )
-    examples.click(lambda index: samples[index], examples, file, show_progress="hidden")
 
 
 @web.shows_errors

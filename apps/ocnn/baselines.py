@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from shared.errors import DataError
+from shared.raycasting import open3d
 
 from .meshes import Mesh
-from .scan import areas, open3d
+from .scan import areas
 
 RADII = (0.05, 0.1, 0.2)
 """Neighbourhoods of `face_features`, relative to the root of the area of the mesh."""

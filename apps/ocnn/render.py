@@ -6,9 +6,9 @@ Open3D's own off-screen renderer needs a graphics driver; its ray caster does no
 import numpy as np
 
 from shared.errors import DataError
+from shared.raycasting import open3d
 
 from .meshes import Cloud, Mesh, check
-from .scan import open3d
 
 BACKGROUND = (0.93, 0.93, 0.93)
 """Light grey: the shapes, middle-toned, stand out, and it glares on neither white nor black."""

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from shared.errors import DataError, DependencyError, reason
+from shared.errors import DataError
+from shared.raycasting import open3d
 
 from .meshes import Cloud, Mesh
 
@@ -229,22 +230,6 @@ def areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Return the areas of triangles `(faces,)`."""
     first, second, third = vertices[faces].transpose(1, 0, 2)
     return np.linalg.norm(np.cross(second - first, third - first), axis=1) / 2
-
-
-def open3d():
-    """Return the module Open3D.
-
-    Raises:
-        DependencyError: It is not installed, or a system library it needs.
-    """
-    try:
-        import open3d as module
-    except (ImportError, OSError) as error:
-        raise DependencyError(
-            f"Scanning and showing meshes needs Open3D ({reason(error)}); run `make setup` or `pip "
-            "install open3d`, and see `convsuite doctor` for the system libraries it needs."
-        ) from error
-    return module
 
 
 def _unit(points):

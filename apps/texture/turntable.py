@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.errors import DependencyError, reason
 from shared.images import from_float
 from shared.images.files import replacing
+from shared.raycasting import open3d
 
 from .triplanar import sample
 
@@ -43,18 +43,12 @@ def views(
     Raises:
         DependencyError: Open3D is not installed, or a system library it needs.
     """
-    try:
-        import open3d
-    except (ImportError, OSError) as error:
-        raise DependencyError(
-            f"Showing a mesh needs Open3D ({reason(error)}); run `pip install open3d`, and see "
-            "`convsuite doctor` for the system libraries it needs."
-        ) from error
+    library = open3d()
     corners = _in_unit_sphere(vertices[faces])
-    scene = open3d.t.geometry.RaycastingScene(nthreads=1)
+    scene = library.t.geometry.RaycastingScene(nthreads=1)
     scene.add_triangles(
-        open3d.core.Tensor(corners.reshape(-1, 3).astype(np.float32)),
-        open3d.core.Tensor(np.arange(3 * len(faces), dtype=np.uint32).reshape(-1, 3)),
+        library.core.Tensor(corners.reshape(-1, 3).astype(np.float32)),
+        library.core.Tensor(np.arange(3 * len(faces), dtype=np.uint32).reshape(-1, 3)),
     )
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -62,7 +56,7 @@ def views(
     pictures = []
     for azimuth in np.arange(count) * 2 * np.pi / count - np.pi / 3:
         rays = _rays(azimuth, _SAMPLES * size)
-        hits = scene.cast_rays(open3d.core.Tensor(rays))
+        hits = scene.cast_rays(library.core.Tensor(rays))
         face = hits["primitive_ids"].numpy().view(np.int32)  # -1 for none
         second, third = np.moveaxis(hits["primitive_uvs"].numpy(), -1, 0)
         shares = np.stack([1 - second - third, second, third], axis=-1)

@@ -73,7 +73,7 @@ def build() -> None:
 def _build_texture() -> None:
     with gradio.Row():
         with gradio.Column(scale=1, min_width=280):
-            exemplar = _chooser("Exemplar", _textures())
+            exemplar = web.chooser("Exemplar", _textures())
             energy = gradio.Radio(
                 label="What has to agree",
                 choices=[(text, name) for name, text in _ENERGIES.items()],
@@ -106,8 +106,8 @@ def _build_texture() -> None:
 def _build_style() -> None:
     with gradio.Row():
         with gradio.Column(scale=1, min_width=280):
-            content = _chooser("Content", web.sample_pictures())
-            style = _chooser("Style", [*_textures(), *web.sample_pictures()])
+            content = web.chooser("Content", web.sample_pictures())
+            style = web.chooser("Style", [*_textures(), *web.sample_pictures()])
             weight = gradio.Slider(
                 1, 100, value=10, step=1, label="Weight of the content", info="More keeps more."
             )
@@ -123,25 +123,6 @@ def _build_style() -> None:
             download = gradio.DownloadButton("Download", variant="primary", interactive=False)
     inputs = [content, style, weight, keep, side, steps]
     _wire(start, stop, _style, inputs, [result, facts, download])
-
-
-def _chooser(label: str, samples: list[str]) -> gradio.File:
-    """Add an upload and samples that can be taken instead."""
-    file = gradio.File(
-        label=label,
-        file_types=["image", *sorted(images.READABLE)],
-        value=samples[0] if samples else None,
-        height=110,
-    )
-    examples = gradio.Dataset(
-        label="Or one of these",
-        components=["image"],
-        samples=[[sample] for sample in samples],
-        type="index",
-        samples_per_page=len(samples) or 1,
-    )
-    examples.click(lambda index: samples[index], examples, file, show_progress="hidden")
-    return file
 
 
 def _textures() -> list[str]:

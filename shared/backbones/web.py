@@ -14,22 +14,9 @@ _LOOKING = threading.Lock()
 
 def build() -> None:
     """Add upload, the likeliest names, and where the network sees the first of them."""
-    samples = web.sample_pictures()
     with gradio.Row():
         with gradio.Column(scale=1, min_width=280):
-            file = gradio.File(
-                label="Picture",
-                file_types=["image", *sorted(images.READABLE)],
-                value=samples[0] if samples else None,
-                height=130,
-            )
-            examples = gradio.Dataset(
-                label="Or one of these",
-                components=["image"],
-                samples=[[sample] for sample in samples],
-                type="index",
-                samples_per_page=len(samples) or 1,
-            )
+            file = web.chooser("Picture", web.sample_pictures())
             names = gradio.Label(label="What it is", num_top_classes=5)
         with gradio.Column(scale=2, min_width=320):
             slider = gradio.ImageSlider(
@@ -45,7 +32,6 @@ def build() -> None:
         trigger_mode="always_last",
         show_progress="minimal",
     )
-    examples.click(lambda index: samples[index], examples, file, show_progress="hidden")
 
 
 @functools.cache

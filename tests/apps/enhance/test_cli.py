@@ -6,23 +6,17 @@ import sys
 
 import numpy as np
 import pytest
+from command_lines import help_of, runner
 
 from apps.enhance.cli import app
-from shared import assets, console, images
+from shared import assets, images
 
 
 @pytest.fixture
 def enhance(capsys):
     """Run a command in this process; return what it printed to stdout and stderr."""
 
-    def run(*args, check=0):
-        with pytest.raises(SystemExit) as stopped:
-            console.run(app, [str(arg) for arg in args], prog="convsuite enhance")
-        printed = capsys.readouterr()
-        assert stopped.value.code == check, printed.err
-        return printed
-
-    return run
+    return runner(app, "enhance", capsys)
 
 
 @pytest.fixture
@@ -33,15 +27,7 @@ def sample(tmp_path):
 
 
 def test_run_help_imports_no_framework():
-    code = (
-        "import sys; from apps.enhance.cli import app; from shared.console import run\n"
-        "try: run(app, ['run', '--help'])\n"
-        "finally: print(sorted({'tensorflow', 'keras', 'cv2', 'numba'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.rstrip().endswith("[]")
-    assert "--strength" in done.stdout
-    assert "Examples" in done.stdout
+    assert "--strength" in help_of("enhance", "run", ("tensorflow", "keras", "cv2", "numba"))
 
 
 def test_python_m_runs_in_a_process_of_its_own(sample, tmp_path):

@@ -1,15 +1,13 @@
 """The command line as a user meets it."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from command_lines import help_of, runner
 
 from apps.ocnn import meshes, octree
 from apps.ocnn.cli import app
-from shared import console
 
 
 @pytest.fixture
@@ -18,14 +16,7 @@ def ocnn(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
 
-    def run(*args, check=0):
-        with pytest.raises(SystemExit) as stopped:
-            console.run(app, [str(arg) for arg in args], prog="convsuite ocnn")
-        printed = capsys.readouterr()
-        assert stopped.value.code == check, printed.err
-        return printed
-
-    return run
+    return runner(app, "ocnn", capsys)
 
 
 @pytest.fixture
@@ -44,15 +35,7 @@ def mixed(clouds, tmp_path):
 
 
 def test_help_imports_no_framework():
-    code = (
-        "import sys; from apps.ocnn.cli import app; from shared.console import run\n"
-        "try: run(app, ['classify', '--help'])\n"
-        "finally: print(sorted({'tensorflow', 'keras', 'open3d', 'scipy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.rstrip().endswith("[]")
-    assert "--votes" in done.stdout
-    assert "Examples" in done.stdout
+    assert "--votes" in help_of("ocnn", "classify", ("tensorflow", "keras", "open3d", "scipy"))
 
 
 def test_classify_a_folder_with_broken_shapes(ocnn, trained, mixed, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_lines import help_of, runner
 
 from apps.textcnn.classifier import TextClassifier
 from apps.textcnn.cli import app
@@ -24,13 +25,11 @@ def textcnn(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*args, check=0, stdin=b""):
+    command = runner(app, "textcnn", capsys)
+
+    def run(*words, check=0, stdin=b""):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as stopped:
-            console.run(app, [str(arg) for arg in args], prog="convsuite textcnn")
-        printed = capsys.readouterr()
-        assert stopped.value.code == check, printed.err
-        return printed
+        return command(*words, check=check)
 
     return run
 
@@ -61,15 +60,8 @@ def write_csv(path, rows):
 
 
 def test_help_imports_no_framework():
-    code = (
-        "import sys; from apps.textcnn.cli import app; from shared.console import run\n"
-        "try: run(app, ['train', '--help'])\n"
-        "finally: print(sorted({'tensorflow', 'keras', 'sklearn', 'scipy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.rstrip().endswith("[]")
-    assert "--class-weight" in done.stdout
-    assert "Examples" in done.stdout
+    heavy = ("tensorflow", "keras", "sklearn", "scipy")
+    assert "--class-weight" in help_of("textcnn", "train", heavy)
 
 
 def test_training_writes_a_file_that_answers(weights, textcnn):

@@ -5,18 +5,17 @@ import functools
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
+from command_lines import help_of, runner
 from PIL import Image
 
 from apps.texture import features, mesh, progress, synth, turntable, work
 from apps.texture.cli import app
-from shared import console, images, metrics
+from shared import images, metrics
 
 QUICK = ("--energy", "patch", "--octaves", "1", "--steps", "3")
 
@@ -26,14 +25,7 @@ def texture(capsys, monkeypatch):
     """Run a command in this process; return what it printed to stdout and stderr."""
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*args, check=0):
-        with pytest.raises(SystemExit) as stopped:
-            console.run(app, [str(arg) for arg in args], prog="convsuite texture")
-        printed = capsys.readouterr()
-        assert stopped.value.code == check, printed.err
-        return printed
-
-    return run
+    return runner(app, "texture", capsys)
 
 
 @pytest.fixture
@@ -57,15 +49,7 @@ def names(folder):
 
 
 def test_help_imports_no_framework():
-    code = (
-        "import sys; from apps.texture.cli import app; from shared.console import run\n"
-        "try: run(app, ['synth', '--help'])\n"
-        "finally: print(sorted({'tensorflow', 'keras', 'cv2', 'scipy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.rstrip().endswith("[]")
-    assert "--variants" in done.stdout
-    assert "Examples" in done.stdout
+    assert "--variants" in help_of("texture", "synth", ("tensorflow", "keras", "cv2", "scipy"))
 
 
 @pytest.fixture
