@@ -149,6 +149,7 @@ class TestCentralDifferences:
             assert abs((above - below) / (2 * step) - slope) < 1e-5 * scale
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @pytest.mark.parametrize(
     ("size", "side", "borders", "scales"),

@@ -36,6 +36,7 @@ def stripes(rng):
     return np.split(picture, 2, axis=1)
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 @pytest.mark.usefixtures("_package")
 def test_distances_equal_plain_numpy_on_the_maps_of_the_trunk(stripes):

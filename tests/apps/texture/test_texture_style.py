@@ -30,6 +30,7 @@ def with_settings(transfer, **settings):
     )
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 def test_more_weight_keeps_more_of_the_content(transfer, content):
     few, many = (
