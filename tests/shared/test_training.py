@@ -47,6 +47,7 @@ def test_learns_and_leaves_log_and_curve(tmp_path):
     assert (tmp_path / training.CURVE).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow_on_jax
 @pytest.mark.backends
 def test_resumed_run_equals_uninterrupted_one(tmp_path):
     schedule = training.Schedule(120, log_every=20)
