@@ -112,8 +112,6 @@ def test_an_index_is_kept_in_plain_arrays(index, tmp_path):
             Index.load(tmp_path / "bad.npz")
 
 
-@pytest.mark.slow_on_jax
-@pytest.mark.backends
 def test_retrieval_layers_see_the_largest_feature_of_all_poses(trained, clouds, held_out, tmp_path):
     from apps.ocnn import train
 
