@@ -6,12 +6,10 @@ PYTHON := $(VENV)/bin/python
 # Most of 20,000 modules are never imported; Python compiles the others when they are.
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile \
 	--constraint constraints.txt
-# One more process than cores, since some tests wait for windows, browsers and other processes.
-WORKERS = $(shell $(PYTHON3) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # Small matrix products of two processes, each on every core, slow each other down many times.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1
 # A file of tests is one piece of work; half the suite is compiling, which uses one core.
-PYTEST_PARALLEL := --maxprocesses 4 --dist loadfile
+PYTEST_PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 EXTRAS := web,cluster,export,trunks,vectors,dev
 
 # What pip cannot install, as probe:package. Libraries are for OpenCV's window and 3D viewers;
@@ -41,7 +39,7 @@ demo: setup
 	$(VENV)/bin/convsuite demo -o out/demo
 
 test: lint
-	$(ONE_THREAD) $(PYTHON) -m pytest -n $(WORKERS) $(PYTEST_PARALLEL)
+	$(ONE_THREAD) $(PYTHON) -m pytest $(PYTEST_PARALLEL)
 
 lint: setup
 	$(VENV)/bin/ruff check .
@@ -49,8 +47,8 @@ lint: setup
 	$(VENV)/bin/lint-imports
 
 test-backends: setup-backends
-	$(ONE_THREAD) KERAS_BACKEND=jax $(VENV_BACKENDS)/bin/python -m pytest -m backends -n auto $(PYTEST_PARALLEL)
-	$(ONE_THREAD) KERAS_BACKEND=torch $(VENV_BACKENDS)/bin/python -m pytest -m backends -n auto $(PYTEST_PARALLEL)
+	$(ONE_THREAD) KERAS_BACKEND=jax $(VENV_BACKENDS)/bin/python -m pytest -m backends $(PYTEST_PARALLEL)
+	$(ONE_THREAD) KERAS_BACKEND=torch $(VENV_BACKENDS)/bin/python -m pytest -m backends $(PYTEST_PARALLEL)
 
 bench: setup
 	$(VENV)/bin/convsuite enhance bench speed

@@ -30,8 +30,6 @@ def with_settings(transfer, **settings):
     )
 
 
-@pytest.mark.slow_on_jax
-@pytest.mark.backends
 def test_more_weight_keeps_more_of_the_content(transfer, content):
     few, many = (
         with_settings(transfer, content_weight=weight).stylise(content) for weight in (0.1, 1000)
