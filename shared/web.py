@@ -91,7 +91,7 @@ def _web(
 
 
 def serve(host: str, port: int, *, max_upload_mb: int = 40, quiet: bool = False) -> None:
-    """Serve the page until Ctrl-C or SIGTERM.
+    """Serve the page until Ctrl-C or SIGTERM, which end the process.
 
     Raises:
         ConvsuiteError: The port is taken, or the address is not one of this machine.
@@ -113,6 +113,9 @@ def serve(host: str, port: int, *, max_upload_mb: int = 40, quiet: bool = False)
             threading.Event().wait()
         finally:
             page.close(verbose=False)
+    # Visitors' work may go on in threads. Python would end these amid compiled code, which aborts.
+    console.console.file.flush()
+    os._exit(0)
 
 
 def build() -> Any:

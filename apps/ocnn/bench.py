@@ -19,12 +19,12 @@ import numpy as np
 
 from shared import backend
 from shared.console import progress
-from shared.errors import ConvsuiteError
+from shared.errors import ConvsuiteError, DataError
 from shared.timing import ratio, turns
 from shared.training import Schedule
 
 from . import baselines, crf, data, inputs, meshes, octree, scores, shapes, train
-from .data import Poses
+from .data import Form, Poses
 from .meshes import Cloud, Mesh
 from .octree import Octree
 from .scan import Up
@@ -208,18 +208,18 @@ def retrieval(
 
     Returns:
         One row per method, with the scores of `scores.retrieval_scores`.
+
+    Raises:
+        DataError: A shape cannot be read.
     """
-    prepared = data.prepare(files, classifier.form, classifier.poses, cache=classifier.cache.folder,
-                            quiet=quiet)  # fmt: skip
-    known = dict(zip(files, labels, strict=True))
-    labels = np.array([known[file] for file in prepared.files])
-    looks = [classifier.look(poses) for poses in prepared.octrees]
+    shapes = _prepared(files, classifier.form, classifier.poses, classifier.cache.folder, quiet)
+    looks = [classifier.look(poses) for poses in shapes]
     probabilities, features = (np.stack(column) for column in zip(*looks, strict=True))
     from .tasks import Index
 
-    index = Index(prepared.files, features, probabilities, list(classifier.names), "")
+    index = Index(list(files), features, probabilities, list(classifier.names), "")
     rng = np.random.default_rng(0)
-    read = [meshes.read(file) for file in prepared.files]
+    read = [meshes.read(file) for file in files]
     cosine, classes = (
         np.stack([index.distances(f, p, ranking) for p, f in looks])
         for ranking in ("cosine", "classes")
@@ -242,6 +242,16 @@ def retrieval(
         for kind, means in found.items():
             rows.append({"method": method, "mean over": kind, **means})
     return rows
+
+
+def _prepared(
+    files: Sequence[Path], form: Form, poses: Poses, cache: str | Path | None, quiet: bool
+) -> list[list[Octree]]:
+    """Return the octrees of all files: a table tells nothing if it leaves some out."""
+    prepared = data.prepare(files, form, poses, cache=cache, quiet=quiet)
+    for failure in prepared.failures:
+        raise DataError(f"{failure.source}: {failure.reason}")
+    return prepared.octrees
 
 
 def smoothing(
@@ -358,8 +368,8 @@ def peer_classes(
     found = data.find(folder, seed=seed)
     form = recipe.form
     poses = dataclasses.replace(recipe.poses, seed=seed)
-    train_shapes = data.prepare(found.train, form, poses, cache=cache, quiet=quiet).octrees
-    test_shapes = data.prepare(found.test, form, Poses(recipe.votes), cache=cache).octrees
+    train_shapes = _prepared(found.train, form, poses, cache, quiet)
+    test_shapes = _prepared(found.test, form, Poses(recipe.votes), cache, quiet)
     torch.manual_seed(seed)
     stages = form.depth - octree.FULL_DEPTH
     network = package.models.LeNet(form.channels, len(found.classes), stages, nempty=form.nonempty)

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from shared.errors import ConvsuiteError, DependencyError, ImageError
 gradio = pytest.importorskip("gradio", reason="the extra `web` is not installed")
 
 _DUMMY = """
+import threading
+import time
+from pathlib import Path
+
 import cv2
 import gradio
 import numpy as np
@@ -44,6 +49,16 @@ def build():
     gain = gradio.Slider(0, 2, value=1, step=0.1, label="Gain")
     result = gradio.Image(label="Result", interactive=False)
     gradio.on(fn=_update, inputs=[file, gain], outputs=result)
+
+def _work():
+    picture = np.zeros((2000, 2000, 3), np.uint8)
+    while True:
+        if Path(__file__).with_name("busy").exists():
+            cv2.GaussianBlur(picture, (31, 31), 3)
+        time.sleep(0.01)
+
+for _ in range(3):
+    threading.Thread(target=_work, daemon=True).start()
 """
 
 
@@ -175,9 +190,11 @@ def test_headers_and_fonts(server):
     assert '"max_file_size":1048576' in re.sub(r"\s", "", text)
 
 
-def test_a_stopped_server_leaves_no_file(server):
+def test_a_server_stopped_at_work_leaves_no_file(server):
     _, temporary, process = server
     assert list(temporary.glob("convsuite-web-*"))
+    (temporary.parent / "apps" / "dummy" / "busy").touch()
+    time.sleep(1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     assert list(temporary.glob("convsuite-web-*")) == []

@@ -12,7 +12,7 @@ from apps.ocnn.cli import app
 from apps.ocnn.data import find
 from apps.ocnn.tasks import Classifier, Segmenter
 from shared import backend, console
-from shared.errors import ConvsuiteError
+from shared.errors import ConvsuiteError, DataError
 
 
 def test_building_counts_points_and_nodes():
@@ -42,6 +42,16 @@ def test_retrieval_is_better_than_chance(trained, clouds, tmp_path):
     assert micro["classes, as the paper"]["F1@N"] == 1
     assert micro["features, cosine"]["mAP"] == 1
     assert micro["random"]["mAP"] < 1
+
+
+def test_a_shape_that_cannot_be_read_ends_the_bench(trained, clouds, tmp_path):
+    found = find(clouds)
+    (tmp_path / "cut.npz").write_bytes(found.test[0].read_bytes()[:100])
+    files = [*found.test, tmp_path / "cut.npz"]
+    with pytest.raises(DataError, match=r"cut\.npz"):
+        bench.retrieval(
+            Classifier.from_weights(trained.path, cache=tmp_path), files, [], quiet=True
+        )
 
 
 def test_smoothing_is_tried_on_other_shapes_than_chose_it(trained_parts, clouds):
