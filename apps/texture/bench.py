@@ -44,9 +44,11 @@ _RECIPES = {
     "gram-vgg19": {"network": "vgg19"},
     "gram-random": {"network": "random"},
     "dcor": {},
+    "dcor-vgg19": {"network": "vgg19"},
     "mix": {},
     "gram-pool4": {"terms": dataclasses.replace(RECIPES["gram"].terms, layers=_POOL4)},
 }
+_VGG19 = "-vgg19"
 _STARTS = {"noise": "nearly flat grey", "pixels": "pixels of the exemplar", "phase": "random phase"}
 
 
@@ -134,7 +136,7 @@ def methods(
 
     Args:
         names: Of `METHODS`.
-        weights: A file for `gram-vgg19`.
+        weights: A file for `gram-vgg19` and `dcor-vgg19`.
         changes: Fields of every recipe that differ.
 
     Raises:
@@ -146,12 +148,12 @@ def methods(
             raise ConvsuiteError(f"{name}: no such method; there are {', '.join(METHODS)}.")
         if name == "gmic" and importlib.util.find_spec("gmic") is None:
             notes.append("gmic is left out: `pip install gmic` brings it")
-        elif name == "gram-vgg19" and weights is None:
-            notes.append("gram-vgg19 is left out: --weights names no file")
+        elif name.endswith(_VGG19) and weights is None:
+            notes.append(f"{name} is left out: --weights names no file")
         elif name in _SIMPLE:
             found[name] = Method(_SIMPLE[name], {"method": name})
         else:
-            file = weights if name == "gram-vgg19" else None
+            file = weights if name.endswith(_VGG19) else None
             found[name] = _recipe_method(name, file, {**_RECIPES[name], **(changes or {})})
     return found, notes
 
@@ -368,12 +370,14 @@ def tiles(
 
 def structure(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return, of results of `quality`, how deep correlations change the order of each exemplar."""
-    gram, dcor = (_by_exemplar(results, name, "ac") for name in ("gram", "dcor"))
-    return [
-        {"exemplar": name, "ac, gram": gram[name], "ac, dcor": dcor[name], "ratio": ratio}
-        for name in gram
-        for ratio in [dcor[name] / gram[name]]
-    ]
+    rows = []
+    for network, ending in (("vgg16_hed", ""), ("vgg19", _VGG19)):
+        gram, dcor = (_by_exemplar(results, name + ending, "ac") for name in ("gram", "dcor"))
+        for name in gram:
+            values = {"ac, gram": gram[name], "ac, dcor": dcor[name]}
+            ratio = dcor[name] / gram[name]
+            rows.append({"network": network, "exemplar": name, **values, "ratio": ratio})
+    return rows
 
 
 def speed(exemplar: np.ndarray | None = None, side: int = 256) -> dict[str, list[dict[str, Any]]]:
@@ -507,7 +511,7 @@ METHODS = (*_SIMPLE, *_RECIPES)
 
 
 def _recipe_method(name: str, weights: str | None, changes: Mapping[str, Any]) -> Method:
-    base = name if name in RECIPES else "gram"
+    base = next(kind for kind in RECIPES if name.startswith(kind))
     recipe = dataclasses.replace(RECIPES[base], **changes)
 
     @functools.cache

@@ -395,7 +395,8 @@ BenchOut = Annotated[
     typer.Option("--out", "-o", help="Folder of a page and of all pictures.", show_default=False),
 ]
 BenchWeights = Annotated[
-    str | None, typer.Option("--weights", metavar="FILE", help="VGG-19, for gram-vgg19.")
+    str | None,
+    typer.Option("--weights", metavar="FILE", help="VGG-19, for gram-vgg19, dcor-vgg19."),
 ]
 
 
@@ -414,9 +415,9 @@ def bench_quality(
         typer.Option(
             "--methods",
             help="Of unseen, tiled, shuffled, phase, quilting, gmic, patch, gram, gram-vgg19, "
-            "gram-random, dcor, mix, gram-pool4.",
+            "gram-random, dcor, dcor-vgg19, mix, gram-pool4.",
         ),
-    ] = "tiled,shuffled,phase,quilting,gmic,patch,gram,gram-vgg19,gram-random,dcor,mix",
+    ] = "tiled,shuffled,phase,quilting,gmic,patch,gram,gram-vgg19,gram-random,dcor,dcor-vgg19,mix",
     weights: BenchWeights = None,
     judge: JudgeFile = None,
     steps: Steps = None,
@@ -443,6 +444,7 @@ def bench_quality(
 def bench_structure(
     inputs: Inputs,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Pictures of each method.")] = 1,
+    weights: BenchWeights = None,
     judge: JudgeFile = None,
     steps: Steps = None,
     out: BenchOut = None,
@@ -455,8 +457,9 @@ def bench_structure(
 
     Measured on halves as in `bench quality`, whose folder may be given as --out.
     """
+    methods = "gram,dcor" if weights is None else "gram,dcor,gram-vgg19,dcor-vgg19"
     report = _quality(
-        inputs, "gram,dcor", seeds, None, judge, steps, out, device, precision, quiet, page=False
+        inputs, methods, seeds, weights, judge, steps, out, device, precision, quiet, page=False
     )
     from . import bench
 

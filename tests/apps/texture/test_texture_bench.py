@@ -67,9 +67,9 @@ def test_halves_do_not_overlap():
 
 def test_methods_that_cannot_run_are_left_out_and_said(monkeypatch):
     monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None)
-    ways, notes = bench.methods(["gmic", "gram-vgg19", "tiled", "tiled"])
+    ways, notes = bench.methods(["gmic", "gram-vgg19", "dcor-vgg19", "tiled", "tiled"])
     assert list(ways) == ["tiled"]
-    assert [note.split()[0] for note in notes] == ["gmic", "gram-vgg19"]
+    assert [note.split()[0] for note in notes] == ["gmic", "gram-vgg19", "dcor-vgg19"]
     with pytest.raises(ConvsuiteError, match="grom: no such method"):
         bench.methods(["grom"])
 
@@ -195,10 +195,13 @@ def test_share_below_shuffled_counts_exemplars():
 def test_structure_is_the_ratio_of_autocorrelations():
     results = [
         {"method": method, "exemplar": "weave", "ac": value}
-        for method, value in (("gram", 0.1), ("gram", 0.3), ("dcor", 0.1))
-    ]
+        for method, value in (
+            ("gram", 0.1), ("gram", 0.3), ("dcor", 0.1), ("gram-vgg19", 0.4), ("dcor-vgg19", 0.1)
+        )
+    ]  # fmt: skip
     assert bench.structure(results) == [
-        {"exemplar": "weave", "ac, gram": 0.2, "ac, dcor": 0.1, "ratio": 0.5}
+        {"network": network, "exemplar": "weave", "ac, gram": gram, "ac, dcor": 0.1, "ratio": ratio}
+        for network, gram, ratio in (("vgg16_hed", 0.2, 0.5), ("vgg19", 0.4, 0.25))
     ]
 
 
