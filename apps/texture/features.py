@@ -37,6 +37,8 @@ _PHOTOGRAPHS = ("astronaut.jpg", "chelsea.jpg", "coffee.jpg", "rocket.jpg")
 _PHOTOGRAPH_SIDE = 192
 # A channel that no photograph excites keeps its scale instead of being blown up.
 _DEAD = 1e-6
+# Whose graphs are kept: contents and styles at two sizes, and those of the picture before.
+_SHAPES = 8
 
 
 class Convolution(NamedTuple):
@@ -239,18 +241,26 @@ def photographs() -> tuple[np.ndarray, ...]:
     return tuple(found)
 
 
-def compiled_by_shape(function: Callable[[Parameters, Any], Any]) -> Callable[..., Any]:
-    """Compile a function of parameters and a picture once for each shape of the picture.
+def by_shape(
+    compiler: Callable[[Callable], Callable], function: Callable[..., Any], place: int
+) -> Callable[..., Any]:
+    """Compile a function once for each shape of a picture, and keep the latest shapes.
 
-    `backend.compiled` alone may go over to one graph for all shapes, where the number of positions
+    A compiled function alone may go over to one graph for all shapes, where the number of positions
     is not known before it runs.
-    """
-    made: dict[tuple[int, ...], Callable[..., Any]] = {}
 
-    def run(parameters: Parameters, picture: np.ndarray) -> Any:
-        if picture.shape not in made:
-            made[picture.shape] = backend.compiled(function)
-        return made[picture.shape](parameters, picture)
+    Args:
+        compiler: `backend.compiled` or `backend.value_and_grad`.
+        function: Of tensors.
+        place: Of the picture among its arguments.
+    """
+
+    @functools.lru_cache(_SHAPES)
+    def made(shape: tuple[int, ...]) -> Callable[..., Any]:
+        return compiler(function)
+
+    def run(*arguments: Any) -> Any:
+        return made(arguments[place].shape)(*arguments)
 
     return run
 

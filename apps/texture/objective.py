@@ -17,7 +17,7 @@ from shared import backend
 from shared.errors import ConvsuiteError
 
 from . import energy
-from .features import Borders, Network, compiled_by_shape, halo, stride
+from .features import Borders, Network, by_shape, halo, stride
 
 keras = lazy.load("keras")
 
@@ -118,7 +118,7 @@ def statistics(
             network, parameters, terms, picture, reflect, limit, (False, False), dtype
         )
 
-    compiled = compiled_by_shape(run)
+    compiled = by_shape(backend.compiled, run, 1)
     tiles = _Tiles(network, terms.layers, reflect, dtype, TILE)
 
     def described(picture):

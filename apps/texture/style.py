@@ -6,6 +6,7 @@ Source: Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural N
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from shared.errors import ConvsuiteError, ImageError
 from shared.images import Picture
 
 from . import energy, optimise
-from .features import Network, compiled_by_shape, open_network
+from .features import Network, by_shape, open_network
 
 keras = lazy.load("keras")
 
@@ -82,6 +83,7 @@ class StyleTransfer:
     Attributes:
         strength: 0 leaves the picture, 1 is the style, between the two are mixed.
         recipe: How.
+        network: Features.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class StyleTransfer:
         """Take a network with the layers it needs, and RGB pictures, 0..1, that have a style."""
         self.recipe = recipe or StyleRecipe()
         self.strength = strength
-        self._network = network
+        self.network = network
         self._styles = list(styles)
         is_deep = "conv5_1" in network.parameters
         self._style_taps = _STYLE if is_deep else _SHALLOW_STYLE
@@ -208,42 +210,72 @@ class StyleTransfer:
             result, terms, curve = self._optimised(small, others, start, steps, watch, every)
         return result, terms, curve
 
+    def errors(self, picture: np.ndarray, content: np.ndarray) -> tuple[float, float]:
+        """Return how far a picture is from a content and from the style, as `Stylised` has it.
+
+        Args:
+            picture: `(height, width, 3)`, RGB, 0..1; a result, of whatever origin.
+            content: What it was made from, of the same size.
+        """
+        content = _limited(content, self.recipe.side)
+        styles = [self._scaled(style, content.shape[:2]) for style in self._styles]
+        terms, _ = self._objective(content, styles)(_limited(picture, self.recipe.side))
+        return terms[1:]
+
     def _optimised(self, content, styles, start, steps, watch, every):
+        objective = self._objective(content, styles)
+
+        def evaluate(picture):
+            terms, gradient = objective(picture)
+            return terms[0], gradient
+
+        done = optimise.lbfgs(
+            evaluate, start, steps=steps, memory=_MEMORY, every=every, watch=watch
+        )
+        return done.picture, objective(done.picture)[0][1:], done.curve
+
+    def _objective(self, content, styles):
+        """Return the function of a picture that gives (energy, content, style) and a gradient."""
+        described, differentiate = self._compiled
+        parameters = self.network.parameters
+        grams = energy.mixed(
+            [described(parameters, style)[0] for style in styles], [1 / len(styles)] * len(styles)
+        )
+        wanted = described(parameters, content)[1]
+        weight = np.float32(self.recipe.content_weight)
+        kept = keras.tree.map_structure(
+            keras.ops.convert_to_tensor, (parameters, grams, wanted, weight)
+        )
+
+        def objective(picture):
+            terms, gradient = differentiate(picture, *kept)
+            return tuple(map(float, terms)), gradient
+
+        return objective
+
+    @functools.cached_property
+    def _compiled(self):
+        """The functions of pictures that are optimised, compiled once for all of one size."""
         dtype = backend.precision_in_use()
         taps = list(dict.fromkeys([*self._style_taps, self._content_tap]))
-        parameters, network = self._network.parameters, self._network
+        network = self.network
 
         def described(parameters, picture):
             maps = network.maps(parameters, picture, taps, dtype=dtype)
             grams = {tap: energy.gram(maps[tap]) for tap in self._style_taps}
             return grams, maps[self._content_tap]
 
-        compiled = compiled_by_shape(described)
-        grams = energy.mixed(
-            [compiled(parameters, style)[0] for style in styles], [1 / len(styles)] * len(styles)
-        )
-        wanted = compiled(parameters, content)[1]
-        weight = self.recipe.content_weight
-
-        def run(picture, parameters, grams, wanted):
+        def run(picture, parameters, grams, wanted, weight):
             found, features = described(parameters, picture)
             distances = [energy.relative_gram_distance(found[tap], grams[tap]) for tap in found]
             style = sum(distances) / len(distances)
             content = energy.content(features, wanted)
             return weight * content + _STYLE_WEIGHT * style, content, style
 
-        differentiate = backend.value_and_grad(run)
-        kept = keras.tree.map_structure(keras.ops.convert_to_tensor, (grams, wanted))
-
-        def evaluate(picture):
-            (value, *_), gradient = differentiate(picture, parameters, *kept)
-            return float(value), gradient
-
-        done = optimise.lbfgs(
-            evaluate, start, steps=steps, memory=_MEMORY, every=every, watch=watch
+        return (
+            by_shape(backend.compiled, described, 1),
+            by_shape(backend.value_and_grad, run, 0),
         )
-        (_, *terms), _ = differentiate(done.picture, parameters, *kept)
-        return done.picture, tuple(map(float, terms)), done.curve
 
 
 def open_features(name: str, weights: str | Path | None = None) -> Network:

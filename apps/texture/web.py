@@ -87,8 +87,8 @@ def _build_texture() -> None:
                 10, 200, value=30, step=10, label="Steps", info="More are better, and slower."
             )
             seed = gradio.Number(label="Seed", value=0, precision=0, minimum=0, maximum=2**31)
-            start, stop = gradio.Button("Make", variant="primary"), gradio.Button("Stop")
         with gradio.Column(scale=2, min_width=320):
+            start, stop = _buttons()
             with gradio.Row():
                 used = gradio.Image(label="Exemplar, as it is used", interactive=False, height=300)
                 result = gradio.Image(label="Texture", interactive=False, height=300)
@@ -116,13 +116,19 @@ def _build_style() -> None:
             steps = gradio.Slider(
                 10, 100, value=20, step=5, label="Steps", info="More are better, and slower."
             )
-            start, stop = gradio.Button("Make", variant="primary"), gradio.Button("Stop")
         with gradio.Column(scale=2, min_width=320):
+            start, stop = _buttons()
             result = gradio.Image(label="Result", interactive=False)
             facts = gradio.Markdown()
             download = gradio.DownloadButton("Download", variant="primary", interactive=False)
     inputs = [content, style, weight, keep, side, steps]
     _wire(start, stop, _style, inputs, [result, facts, download])
+
+
+def _buttons() -> tuple[gradio.Button, gradio.Button]:
+    """Add the buttons beside the result, which comes about in view of who presses them."""
+    with gradio.Row():
+        return gradio.Button("Make", variant="primary"), gradio.Button("Stop")
 
 
 def _textures() -> list[str]:
@@ -240,8 +246,8 @@ def _style(
             continue
         height, width = news.picture.shape[:2]
         facts = (
-            f"{width} x {height} pixels in {_seconds(begun)}; left to go, of 1: "
-            f"content {news.content:.2f}, style {news.style:.3f}."
+            f"{width} x {height} pixels in {_seconds(begun)}; relative error of the content "
+            f"{news.content:.2f}, of the style {news.style:.3f}."
         )
         name = f"{Path(content_path).stem}-{Path(style_path).stem}.png"
         yield _bytes(news.picture), facts, _download(news.picture, name)

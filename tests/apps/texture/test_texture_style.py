@@ -25,9 +25,7 @@ def transfer(exemplar):
 
 
 def with_settings(transfer, **settings):
-    return StyleTransfer(
-        transfer._network, transfer._styles, dataclasses.replace(QUICK, **settings)
-    )
+    return StyleTransfer(transfer.network, transfer._styles, dataclasses.replace(QUICK, **settings))
 
 
 def test_more_weight_keeps_more_of_the_content(transfer, content):
@@ -73,7 +71,7 @@ def test_pictures_too_narrow_are_refused_and_styles_of_any_shape_are_not(transfe
     with pytest.raises(ConvsuiteError, match=r"48x20 pixels.*--side"):
         transfer.stylise(content[:20])
     narrow = StyleTransfer(
-        transfer._network,
+        transfer.network,
         [content[:, :3], content[:5]],
         dataclasses.replace(QUICK, steps=(0, 1), style_scale=0.1),
     )
