@@ -5,6 +5,10 @@ import functools
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +17,7 @@ import tifffile
 from command_lines import help_of, runner
 from PIL import Image
 
-from apps.texture import features, mesh, progress, synth, turntable, work
+from apps.texture import cli, features, mesh, progress, synth, turntable, work
 from apps.texture.cli import app
 from shared import images, metrics
 
@@ -196,6 +200,46 @@ def test_cut_off_it_goes_on_from_the_last_checkpoint(texture, stones, tmp_path, 
     assert names(out) == ["stones.json", "stones.png"]
     whole = (tmp_path / "whole" / "stones.png").read_bytes()
     assert (out / "stones.png").read_bytes() == whole
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_at_twenty_moments_it_ends_the_same(stones, tmp_path, rng):
+    words = ("texture", "synth", str(stones), "--size", "96x96", "--steps", "200", "--quiet")
+    command = [sys.executable, "-m", "shared.cli", *words]
+
+    def run(out, seconds=None):
+        begun = time.perf_counter()
+        with subprocess.Popen([*command, "-o", str(out)], cwd=Path(cli.__file__).parents[2]) as run:
+            try:
+                run.wait(seconds)
+            except subprocess.TimeoutExpired:
+                run.kill()
+        return time.perf_counter() - begun, run.returncode
+
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    seconds, code = run(whole)
+    assert code == 0
+    (curve,) = json.loads((whole / "stones.json").read_text())["curves"]
+
+    def check_ended(out):
+        (resumed,) = json.loads((out / "stones.json").read_text())["curves"]
+        assert resumed[-1] == pytest.approx(curve[-1], rel=0.01)
+        assert names(out) == ["stones.json", "stones.png"]
+
+    kills, ends = 0, 0
+    while kills < 20:
+        # From the import of packages to the end of the work.
+        code = run(out, rng.uniform(0.2, 1) * seconds)[1]
+        kills += code == -signal.SIGKILL
+        for picture in out.glob("*.png"):
+            Image.open(picture).load()
+        if code == 0:
+            check_ended(out)
+            ends += 1
+            out = tmp_path / f"out{ends}"
+    assert run(out)[1] == 0
+    check_ended(out)
 
 
 def test_interrupted_once_it_finishes_the_texture_in_hand(texture, tmp_path, exemplar, monkeypatch):
