@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -214,3 +218,40 @@ def test_energy_of_the_exemplar_itself_is_nothing(shallow, exemplar):
 def test_mix_is_the_mean_of_statistics():
     mixed = energy.mixed([{"a": np.ones(2)}, {"a": np.zeros(2)}], [0.25, 0.75])
     np.testing.assert_allclose(mixed["a"], 0.25)
+
+
+_MEASURE = """
+import resource, sys
+import numpy as np
+from shared import backend
+backend.setup("cpu", "float32")
+from apps.texture import features, objective
+from apps.texture.objective import Terms
+
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+side = int(sys.argv[1])
+network = features.open_network("random", taps=["pool3"])
+exemplar = np.random.default_rng(0).random((64, 64, 3), np.float32)
+terms = Terms(scales=2)
+targets = objective.statistics(network, terms, [exemplar], [1.0], (side, side))
+before = peak()
+evaluate = objective.tiled(network, terms, targets, ("wrap", "wrap"))
+evaluate(np.random.default_rng(1).random((side, side, 3), np.float32))
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_memory_is_that_of_a_tile():
+    def taken(side):
+        command = [sys.executable, "-c", _MEASURE, str(side)]
+        root = Path(objective.__file__).parents[2]
+        return int(subprocess.run(command, cwd=root, check=True, capture_output=True).stdout)
+
+    picture = 4 * 3 * 1024**2
+    # The picture, its gradient, and a slope that is spread over the pixels it is the mean of.
+    small, large = taken(1024) - 3 * picture, taken(2048) - 3 * 4 * picture
+    assert large <= 1.5 * small

@@ -6,6 +6,7 @@ import pytest
 
 from apps.texture import baselines
 from apps.texture.judge import Judge, Score
+from apps.texture.synth import TextureSynthesizer
 from shared import backbones, images, metrics
 from shared.backbones import trunks
 from shared.errors import ConvsuiteError, WeightsError
@@ -108,3 +109,15 @@ def test_squeezenet_ranks_real_textures(squeezenet, data):
 def test_a_file_of_another_network_is_refused(data):
     with pytest.raises(WeightsError):
         Judge.open(data / "backbones" / "vgg19_conv1-3" / "vgg19_block1-3.npz")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * 3600)
+def test_a_large_texture_is_as_near_as_a_small_one(squeezenet, data):
+    exemplar = images.read(data / "textures" / "nonstationary" / "cracked_earth.jpg")[:192, :192]
+    synthesizer = TextureSynthesizer.from_weights("gram", octaves=4, coarse_steps=12, steps=12)
+    small, large = (
+        squeezenet(synthesizer(exemplar, (side, side), tile="xy"), exemplar).gram
+        for side in (512, 2048)
+    )
+    assert large == pytest.approx(small, rel=0.1)
