@@ -17,6 +17,8 @@ from skimage.metrics import structural_similarity
 _EVEN = 0.5 / 255
 # Correlation above which a patch counts as a copy.
 _COPY = 0.9
+# Shifts within which a peak of the autocorrelation is the highest value.
+_PEAK = 7
 
 
 def _bytes(image: np.ndarray) -> np.ndarray:
@@ -136,6 +138,26 @@ def autocorrelation_distance(a: np.ndarray, b: np.ndarray, shifts: int = 32) -> 
     shifts = min(shifts, *(side // 2 for picture in (a, b) for side in picture.shape[:2]))
     difference = _autocorrelation(_grey(a), shifts) - _autocorrelation(_grey(b), shifts)
     return float(np.sqrt(np.mean(np.square(difference))))
+
+
+def regularity(picture: np.ndarray) -> float:
+    """Return how strictly a texture repeats: the second highest peak of its autocorrelation.
+
+    That of shift 0 is 1, and the highest; a lattice comes near it, a texture without order has none
+    that rises out of chance. Shifts of up to half of the shorter side count.
+
+    Args:
+        picture: `(height, width)` or `(height, width, 3)`.
+    """
+    from scipy import ndimage
+
+    shifts = min(picture.shape[:2]) // 2
+    found = _autocorrelation(_grey(picture), shifts)
+    is_peak = found == ndimage.maximum_filter(found, _PEAK)
+    is_peak[shifts, shifts] = False
+    # What rises towards the rim is no peak that can be seen.
+    inner = (slice(1, -1),) * 2
+    return float(max(0.0, found[inner][is_peak[inner]].max(initial=0.0)))
 
 
 def sliced_wasserstein(

@@ -638,22 +638,26 @@ def _files(inputs):
 
 def _with_recipe(order, energy, network, weights, octaves=None, steps=None):
     """Return an order with the recipe that the options name."""
-    from .synth import AUTO, RECIPES
+    from .synth import RECIPES, automatic
 
-    name = AUTO if energy == "auto" else energy
-    changes = {}
-    if (network or weights) and RECIPES[name].energy == "patch":
-        raise typer.BadParameter(f"--energy {name} has no network; leave out --network, --weights")
-    if network or weights:
-        changes["network"] = network or "vgg19"
+    if (network or weights) and energy != "auto" and RECIPES[energy].energy == "patch":
+        raise typer.BadParameter(
+            f"--energy {energy} has no network; leave out --network, --weights"
+        )
+    if weights and network is None:
+        network = "vgg19"
+    name, changes = automatic(network) if energy == "auto" else (energy, {})
+    if network is not None:
+        changes["network"] = network
     if octaves is not None:
         changes["octaves"] = octaves
     if steps is not None:
         changes["steps"] = steps
         changes["patch_steps"] = (RECIPES[name].patch_steps[0], steps)
     return dataclasses.replace(
-        order, recipe=name, weights=weights, changes=changes, command=console.command_line()
-    )
+        order, recipe=name, keep_order=energy == "auto", weights=weights, changes=changes,
+        command=console.command_line(),
+    )  # fmt: skip
 
 
 def _usage(check, *arguments):

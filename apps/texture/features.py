@@ -6,6 +6,7 @@ section 2 (average pools, weights normalised); Simonyan and Zisserman 2014 for t
 
 import dataclasses
 import functools
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ _MEANS = {
     "vgg19": (123.68, 116.779, 103.939),
     "random": (123.68, 116.779, 103.939),
 }
+# As Keras calls its download.
+_VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _PHOTOGRAPHS = ("astronaut.jpg", "chelsea.jpg", "coffee.jpg", "rocket.jpg")
 _PHOTOGRAPH_SIDE = 192
 # A channel that no photograph excites keeps its scale instead of being blown up.
@@ -157,6 +160,17 @@ def halo(taps: Sequence[str], name: str) -> int:
     beyond = (field - step + 1) // 2
     coarsest = max(map(stride, taps))
     return -(-beyond // coarsest) * coarsest
+
+
+def has_vgg19() -> bool:
+    """Return whether weights of VGG-19 are on this machine: imported, or downloaded by Keras.
+
+    Imports no framework and opens no weight file.
+    """
+    from shared.backbones.trunks import found
+
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return found()["vgg19"].startswith("file ") or (home / "models" / _VGG19_FILE).is_file()
 
 
 def open_network(

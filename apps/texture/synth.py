@@ -19,7 +19,7 @@ from shared.errors import ConvsuiteError
 
 from . import objective, optimise, patches, start
 from .checkpoint import Checkpoint
-from .features import Borders, Network, Normalise, open_network
+from .features import Borders, Network, Normalise, has_vgg19, open_network
 from .objective import Terms
 
 Energy = Literal["gram", "dcor", "patch", "mix"]
@@ -112,8 +112,31 @@ RECIPES = {
 }
 
 
-AUTO = "gram"
-"""The recipe that is taken where none is named; see the README for the table behind it."""
+REGULAR = 0.3
+"""`shared.metrics.regularity` of exemplars from which on their order is kept."""
+
+
+def automatic(network: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Return the recipe that is taken where none is named, and fields of it that differ.
+
+    `gram` if a network is named, or if VGG-19 is on this machine; else `patch`, which comes nearer
+    to exemplars than `gram` on the network that is installed. See the README for the table.
+
+    Args:
+        network: See `features.NETWORKS`.
+    """
+    if network is None and has_vgg19():
+        network = "vgg19"
+    return ("patch", {}) if network is None else ("gram", {"network": network})
+
+
+def ordered(synthesizer: "TextureSynthesizer") -> "TextureSynthesizer":
+    """Return a synthesizer of the same network that keeps deep correlations, too."""
+    recipe = synthesizer.recipe
+    terms = dataclasses.replace(recipe.terms, correlation=RECIPES["dcor"].terms.correlation)
+    return TextureSynthesizer(
+        dataclasses.replace(recipe, energy="dcor", terms=terms), synthesizer.network
+    )
 
 
 class Stage(NamedTuple):

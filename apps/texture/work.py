@@ -1,6 +1,7 @@
 """Exemplar files in, texture files out: what `shared.folders` does with each file."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import time
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shared import backend, console, images
+from shared import backend, console, images, metrics
 from shared.errors import ConvsuiteError
 from shared.images import Picture
 
@@ -18,6 +19,7 @@ from . import seamless, synth
 from .checkpoint import Checkpoint
 from .files import digest, write_text
 from .judge import Judge
+from .objective import in_tiles
 from .synth import Progress, Size, Synthesis, TextureSynthesizer
 
 RESUME_FOLDER = ".resume"
@@ -35,6 +37,7 @@ class Order:
         recipe: A key of `synth.RECIPES`.
         weights: A file for the network.
         changes: Fields of the recipe that differ.
+        keep_order: With `gram` on VGG-19, take deep correlations, too, for regular exemplars.
         size: Height and width; those of the exemplar, times `factor`, when None.
         factor: Of the size of the exemplar.
         tile: Axes along which the result tiles.
@@ -53,6 +56,7 @@ class Order:
     recipe: str = "gram"
     weights: str | None = None
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    keep_order: bool = False
     size: Size | None = None
     factor: float = 1.0
     tile: str = ""
@@ -130,8 +134,9 @@ class SynthesisWork:
         pictures = [exemplar.picture, *(other.picture for other in self._others)]
         size = order.size or tuple(round(order.factor * n) for n in exemplar.picture.shape[:2])
         check_size(size, order.max_pixels)
+        synthesizer, notes = self._synthesizer_for(pictures, size)
         if size[0] * size[1] >= _LARGE and not order.quiet:
-            seconds = order.variants * estimate(self._synthesizer, exemplar.picture, size)
+            seconds = order.variants * estimate(synthesizer, exemplar.picture, size)
             console.console.print(
                 f"{exemplar.path.name}: {size[1]}x{size[0]} pixels, about {_duration(seconds)} "
                 "on this machine",
@@ -141,16 +146,18 @@ class SynthesisWork:
         start = time.perf_counter()
         results, checkpoints = [], []
         for seed in range(order.seed, order.seed + order.variants):
-            checkpoint = self._checkpoint(exemplar, size, seed)
-            results.append((seed, self._one(exemplar.path, pictures, size, seed, checkpoint)))
+            checkpoint = self._checkpoint(synthesizer.recipe, exemplar, size, seed)
+            made = self._one(synthesizer, exemplar.path, pictures, size, seed, checkpoint)
+            results.append((seed, made))
             checkpoints.append(checkpoint)
         seconds = (time.perf_counter() - start) / order.variants
         scores = [self._score(result.picture, exemplar.picture) for _, result in results]
         ranked = sorted(zip(results, scores, strict=True), key=lambda pair: pair[1].get("sw", 0.0))
         cards = [
-            self._card(exemplar, seed, result, score, seconds) for (seed, result), score in ranked
+            self._card(synthesizer.recipe, exemplar, seed, result, score, seconds)
+            for (seed, result), score in ranked
         ]
-        notes = [*exemplar.notes, *(n for other in self._others for n in other.notes)]
+        notes += [*exemplar.notes, *(n for other in self._others for n in other.notes)]
         notes += results[0][1].notes
         return Made(
             [result.picture for (_, result), _ in ranked],
@@ -172,7 +179,25 @@ class SynthesisWork:
             checkpoint.remove()
         return made.notes
 
-    def _one(self, path, pictures, size, seed, checkpoint) -> Synthesis:
+    def _synthesizer_for(self, pictures, size) -> tuple[TextureSynthesizer, list[str]]:
+        """Return the synthesizer for an exemplar, and what is to be said about it."""
+        recipe = self._synthesizer.recipe
+        is_small = not any(map(in_tiles, (size, *(p.shape[:2] for p in pictures))))
+        can_order = recipe.energy == "gram" and recipe.network == "vgg19" and is_small
+        if self._order.keep_order and can_order:
+            regularity = metrics.regularity(pictures[0])
+            if regularity >= synth.REGULAR:
+                note = (
+                    f"repeats ({regularity:.2f} of 1), so its order is kept as --energy dcor does"
+                )
+                return self._ordered, [note]
+        return self._synthesizer, []
+
+    @functools.cached_property
+    def _ordered(self) -> TextureSynthesizer:
+        return synth.ordered(self._synthesizer)
+
+    def _one(self, synthesizer, path, pictures, size, seed, checkpoint) -> Synthesis:
         watch = None
         if self._watch is not None:
 
@@ -183,18 +208,18 @@ class SynthesisWork:
         every = 5
         if order.strip:
             return seamless.seamless(
-                self._synthesizer, pictures[0], order.strip, seed=seed,
+                synthesizer, pictures[0], order.strip, seed=seed,
                 checkpoint=checkpoint, watch=watch, every=every,
             )  # fmt: skip
-        return self._synthesizer.synthesise(
+        return synthesizer.synthesise(
             pictures, size, tile=order.tile, mix=order.mix, seed=seed,
             checkpoint=checkpoint, watch=watch, every=every,
         )  # fmt: skip
 
-    def _checkpoint(self, exemplar: Exemplar, size: Size, seed: int) -> Checkpoint:
+    def _checkpoint(self, recipe, exemplar: Exemplar, size: Size, seed: int) -> Checkpoint:
         order = self._order
         settings = {
-            "recipe": dataclasses.asdict(self._synthesizer.recipe),
+            "recipe": dataclasses.asdict(recipe),
             "pictures": [digest(e.picture) for e in (exemplar, *self._others)],
             "size": size, "tile": order.tile, "strip": order.strip, "mix": order.mix,
             "seed": seed, "weights": order.weights, "precision": backend.precision_in_use(),
@@ -206,8 +231,8 @@ class SynthesisWork:
     def _score(self, picture, exemplar) -> dict[str, float]:
         return {} if self._judge is None else self._judge(picture, exemplar)._asdict()
 
-    def _card(self, exemplar, seed, result, score, seconds) -> dict[str, Any]:
-        order, recipe = self._order, self._synthesizer.recipe
+    def _card(self, recipe, exemplar, seed, result, score, seconds) -> dict[str, Any]:
+        order = self._order
         height, width = result.picture.shape[:2]
         card = {
             "command": order.command,
@@ -218,7 +243,7 @@ class SynthesisWork:
             "size": f"{width}x{height}",
             "tile": "xy" if order.strip else order.tile,
             "seed": seed,
-            "energy": order.recipe,
+            "energy": order.recipe if recipe is self._synthesizer.recipe else recipe.energy,
             "recipe": dataclasses.asdict(recipe),
             "network": None if recipe.energy == "patch" else recipe.network,
             "weights": order.weights,

@@ -187,6 +187,19 @@ def test_autocorrelation_distance_sees_order_and_not_place_or_contrast(rng):
     assert metrics.autocorrelation_distance(even, noise) < 0.05
 
 
+def test_regularity_tells_a_lattice_from_a_jumble(rng):
+    y, x = np.mgrid[:64, :80]
+    lattice = 0.5 + 0.3 * np.sin(y * 0.8) * np.sin(x * 0.6)
+    noise = textured(rng, 64, 80, 3)
+    assert metrics.regularity(lattice) > 0.9
+    assert metrics.regularity(noise) < 0.3
+    assert 0.3 < metrics.regularity(lattice + 0.1 * rng.standard_normal(lattice.shape)) < 0.9
+    assert metrics.regularity(np.full((32, 32, 3), 0.4)) == 0
+    # Light that fades towards the rim rises towards no shift but 0.
+    fading = np.exp(-((y - 32) ** 2 + (x - 40) ** 2) / 800)
+    assert metrics.regularity(np.repeat(fading[..., None], 3, axis=-1)) < 0.1
+
+
 def test_sliced_wasserstein_in_one_channel_equals_scipy(rng):
     a, b = rng.gamma(2, 1, (300, 1)), rng.normal(0, 2, (300, 1))
     expected = wasserstein_distance(a[:, 0], b[:, 0]) / b.std()

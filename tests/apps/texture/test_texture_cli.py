@@ -177,6 +177,40 @@ def test_missing_weights_are_one_sentence(texture, stones, tmp_path, monkeypatch
     assert "mine.h5" in texture("synth", stones, *out, "--weights", missing, check=1).err
 
 
+def test_without_vgg19_patches_are_the_default(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert synth.automatic() == ("patch", {})
+    assert synth.automatic("vgg16_hed") == ("gram", {"network": "vgg16_hed"})
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5").touch()
+    assert synth.automatic() == ("gram", {"network": "vgg19"})
+
+
+def test_the_order_of_regular_exemplars_is_kept(
+    texture, stones, tmp_path, opened_once, monkeypatch
+):
+    quick = synth.Recipe(
+        terms=synth.Terms(layers=("conv1_1", "pool2"), scales=1), octaves=1, steps=2
+    )
+    monkeypatch.setitem(synth.RECIPES, "gram", quick)
+    monkeypatch.setattr(synth, "has_vgg19", lambda: True)
+    y, x = np.mgrid[:48, :48] * 0.8
+    lattice = 0.5 + 0.3 * np.sin(x) * np.sin(y)
+    images.write(tmp_path / "lattice.png", np.repeat(lattice[..., None], 3, -1).astype("float32"))
+
+    def energy(file, *words):
+        texture("synth", file, "-o", tmp_path / "out", "--overwrite", *words)
+        card = json.loads((tmp_path / "out" / file.name).with_suffix(".json").read_text())
+        assert card["network"] == "vgg19"
+        assert card["recipe"]["terms"]["correlation"] == 1e4 * (card["energy"] == "dcor")
+        return card["energy"]
+
+    assert energy(tmp_path / "lattice.png") == "dcor"
+    assert energy(stones) == "gram"
+    # Who names an energy gets it.
+    assert energy(tmp_path / "lattice.png", "--energy", "gram", "--network", "vgg19") == "gram"
+
+
 def test_cut_off_it_goes_on_from_the_last_checkpoint(texture, stones, tmp_path, monkeypatch):
     words = (stones, "--energy", "patch", "--octaves", "1", "--steps", "30")
     texture("synth", *words, "-o", tmp_path / "whole")
