@@ -240,6 +240,7 @@ def test_cut_off_it_goes_on_from_the_last_checkpoint(texture, stones, tmp_path, 
 @pytest.mark.timeout(1800)
 def test_killed_at_twenty_moments_it_ends_the_same(stones, tmp_path, rng):
     words = ("texture", "synth", str(stones), "--size", "96x96", "--steps", "200", "--quiet")
+    words += ("--energy", "gram", "--network", "random")
     command = [sys.executable, "-m", "shared.cli", *words]
 
     def run(out, seconds=None):
