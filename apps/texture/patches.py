@@ -20,6 +20,8 @@ from .optimise import Watch
 _BETAS = (0.9, 0.99)
 _LAST_RATE = 0.1  # of the first
 _POSITIONS_AT_ONCE = 1 << 15
+# Projections of all patches of a picture; more are worked on in groups.
+_VALUES_AT_ONCE = 1 << 25
 
 
 def descend(
@@ -30,7 +32,7 @@ def descend(
     steps: int,
     rate: float = 0.05,
     patch: int = 7,
-    projections: int = 64,
+    projections: int = 128,
     quantiles: int = 1024,
     borders: Borders = ("reflect", "reflect"),
     mask: np.ndarray | None = None,
@@ -164,18 +166,30 @@ def value_and_gradient(
     if min(picture.shape[:2]) < patch:
         raise ValueError(f"a picture of {picture.shape[:2]} is too small for patches of {patch}")
     padded = _pad(np.asarray(picture, np.float32), patch, borders)
-    values = _project(_planes(padded), kernels)
-    wanted = clouds.quantiles(kernels, min(quantiles, values.shape[1]))
-    wanted = _at_levels(wanted, values.shape[1])
+    planes = _planes(padded)
+    positions = int(np.prod([side - patch + 1 for side in padded.shape[:2]]))
+    gradient, energy = np.zeros_like(planes), 0.0
+    at_once = max(1, _VALUES_AT_ONCE // positions)
+    for first in range(0, len(kernels), at_once):
+        some = kernels[first : first + at_once]
+        values = _project(planes, some)
+        energy += _compared(values, clouds.quantiles(some, min(quantiles, positions)))
+        gradient += _project_back(values, some, padded.shape[:2])
+    count = len(kernels) * positions
+    gradient /= np.float32(count)
+    return energy / count, _fold(gradient, picture.shape[:2], patch, borders)
+
+
+def _compared(values: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the sum of differences to quantiles; in place of the values leave its derivative."""
+    numbers = np.arange(values.shape[1], dtype=np.int64)
     energy = 0.0
-    order_below = np.arange(values.shape[1], dtype=np.int64)
     for row, target in zip(values, wanted, strict=True):
-        ordered, order = _sorted(row, order_below)
-        difference = ordered - target
+        ordered, order = _sorted(row, numbers)
+        difference = ordered - _at_levels(target[None], len(row))[0]
         energy += float(np.abs(difference).sum(dtype=np.float64))
-        row[order] = np.sign(difference)  # from here on, `values` holds the gradient
-    gradient = _project_back(values, kernels, padded.shape[:2]) / np.float32(values.size)
-    return energy / values.size, _fold(gradient, picture.shape[:2], patch, borders)
+        row[order] = np.sign(difference)
+    return energy
 
 
 def _sorted(values, numbers):

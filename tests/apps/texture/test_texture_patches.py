@@ -110,11 +110,12 @@ def test_value_and_gradient_equal_those_of_a_framework(rng, border):
     np.testing.assert_allclose(own_gradient, gradient, atol=1e-4 * np.abs(gradient).max())
 
 
-def test_bands_do_not_change_anything(rng, monkeypatch):
+@pytest.mark.parametrize("limit", ["_POSITIONS_AT_ONCE", "_VALUES_AT_ONCE"])
+def test_bands_and_groups_do_not_change_anything(rng, monkeypatch, limit):
     picture = rng.random((20, 30, 3)).astype(np.float32)
     clouds, kernels = Clouds([picture[:15]], [1], 7), directions(4, 7, 0)
     energy, gradient = value_and_gradient(picture, clouds, kernels)
-    monkeypatch.setattr(patches, "_POSITIONS_AT_ONCE", 64)
+    monkeypatch.setattr(patches, limit, 64)
     in_bands = value_and_gradient(picture, clouds, kernels)
     assert in_bands[0] == pytest.approx(energy, rel=1e-6)
     # Sums in another order may swap two patches that are as good as equal, which changes a sign.
