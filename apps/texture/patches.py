@@ -32,7 +32,7 @@ def descend(
     steps: int,
     rate: float = 0.05,
     patch: int = 7,
-    projections: int = 128,
+    projections: int = 64,
     quantiles: int = 1024,
     borders: Borders = ("reflect", "reflect"),
     mask: np.ndarray | None = None,

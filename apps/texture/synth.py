@@ -54,6 +54,7 @@ class Recipe:
         coarse_steps: Steps at the smaller sizes.
         steps: Steps at full size.
         patch_steps: Steps of the patch energy at the smaller sizes and at full size.
+        projections: Directions along which it compares patches in each step; more come nearer.
         start: `phase` (random phases), `noise` (nearly flat grey) or `pixels` (of the exemplar).
         memory: Pairs that L-BFGS remembers.
         tolerance: Relative decrease over 20 steps that is worth going on for.
@@ -68,6 +69,7 @@ class Recipe:
     coarse_steps: int = 100
     steps: int = 110
     patch_steps: tuple[int, int] = (200, 150)
+    projections: int = 128
     start: Literal["phase", "noise", "pixels"] = "phase"
     memory: int = 10
     tolerance: float = 1e-4
@@ -364,6 +366,7 @@ class TextureSynthesizer:
                 exemplars,
                 shares,
                 steps=stage.steps,
+                projections=self.recipe.projections,
                 borders=borders,
                 mask=mask,
                 seed=seed * _SEEDS + stage.octave,
