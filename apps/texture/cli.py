@@ -380,13 +380,23 @@ def weights(json: Json = False) -> None:
     from shared.backbones.trunks import found
 
     from .features import NETWORKS
+    from .synth import automatic, default_network
 
-    about = found()
+    about, network = found(), default_network()
+    uses = {"vgg16_hed": ["styles"], "patch": []}
+    uses.setdefault(network or "vgg16_hed", []).append("gram, dcor, mix")
+    uses[network if automatic(network) == "gram" else "patch"].append("textures")
+    taken = {name: ", ".join(reversed(what)) for name, what in uses.items()}
     rows = [
-        {"network": name, "weights": about.get(name, "none needed: random kernels")}
+        {
+            "network": name,
+            "weights": about.get(name, "none needed: random kernels"),
+            "taken by default for": taken.get(name, ""),
+        }
         for name in NETWORKS
     ]
-    rows.append({"network": "(--energy patch)", "weights": "none needed: no network"})
+    none = {"network": "(--energy patch)", "weights": "none needed: no network"}
+    rows.append({**none, "taken by default for": taken.get("patch", "")})
     console.emit_rows(rows, json)
 
 
@@ -638,17 +648,21 @@ def _files(inputs):
 
 def _with_recipe(order, energy, network, weights, octaves=None, steps=None):
     """Return an order with the recipe that the options name."""
-    from .synth import RECIPES, automatic
+    from .synth import RECIPES, automatic, default_network
 
     if (network or weights) and energy != "auto" and RECIPES[energy].energy == "patch":
         raise typer.BadParameter(
             f"--energy {energy} has no network; leave out --network, --weights"
         )
-    if weights and network is None:
-        network = "vgg19"
-    name, changes = automatic(network) if energy == "auto" else (energy, {})
-    if network is not None:
+    network = network or ("vgg19" if weights else default_network())
+    name = automatic(network) if energy == "auto" else energy
+    changes = {}
+    if network is not None and RECIPES[name].energy != "patch":
         changes["network"] = network
+    if name == "dcor" and network != "vgg19":
+        console.warning_line(
+            "--energy dcor keeps the order of textures on VGG-19 alone; see `texture weights`"
+        )
     if octaves is not None:
         changes["octaves"] = octaves
     if steps is not None:

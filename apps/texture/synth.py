@@ -118,18 +118,21 @@ REGULAR = 0.3
 """`shared.metrics.regularity` of exemplars from which on their order is kept."""
 
 
-def automatic(network: str | None = None) -> tuple[str, dict[str, Any]]:
-    """Return the recipe that is taken where none is named, and fields of it that differ.
+def default_network() -> str | None:
+    """Return the best network of features on this machine; None leaves that of the recipe."""
+    return "vgg19" if has_vgg19() else None
 
-    `gram` if a network is named, or if VGG-19 is on this machine; else `patch`, which comes nearer
-    to exemplars than `gram` on the network that is installed. See the README for the table.
+
+def automatic(network: str | None) -> str:
+    """Return the recipe that is taken where none is named; see the README for the table behind it.
+
+    `gram` if a network is named, or if VGG-19 is on this machine; else `patch`, which comes as near
+    to exemplars as `gram` on the network that is installed, and nearer to their order.
 
     Args:
-        network: See `features.NETWORKS`.
+        network: That is named, or `default_network`.
     """
-    if network is None and has_vgg19():
-        network = "vgg19"
-    return ("patch", {}) if network is None else ("gram", {"network": network})
+    return "patch" if network is None else "gram"
 
 
 def ordered(synthesizer: "TextureSynthesizer") -> "TextureSynthesizer":

@@ -21,7 +21,7 @@ from shared import assets, images, metrics, web
 
 from .features import Network, open_network
 from .style import StyleRecipe, StyleTransfer, open_features
-from .synth import RECIPES, Progress, TextureSynthesizer, automatic
+from .synth import RECIPES, Progress, TextureSynthesizer, automatic, default_network
 from .work import check_size, display_referred
 
 TITLE = "Textures"
@@ -77,7 +77,7 @@ def _build_texture() -> None:
             energy = gradio.Radio(
                 label="What has to agree",
                 choices=[(text, name) for name, text in _ENERGIES.items()],
-                value=automatic()[0],
+                value=automatic(default_network()),
             )
             size = gradio.Slider(64, _LARGEST, value=128, step=32, label="Side, in pixels")
             tile = gradio.CheckboxGroup(
@@ -168,10 +168,11 @@ def _texture(
     steps, size = int(steps), (int(size), int(size))
     check_size(size, _LARGEST**2)
     exemplar = _read(path, _EXEMPLAR_SIDE)
-    _, better = automatic()
+    recipe = RECIPES[energy]
     recipe = dataclasses.replace(
-        RECIPES[energy], steps=steps, coarse_steps=steps, patch_steps=(steps, steps), **better
-    )
+        recipe, steps=steps, coarse_steps=steps, patch_steps=(steps, steps),
+        network=default_network() or recipe.network,
+    )  # fmt: skip
 
     def make(show: Show) -> Any:
         network = None

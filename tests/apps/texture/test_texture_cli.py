@@ -179,11 +179,12 @@ def test_missing_weights_are_one_sentence(texture, stones, tmp_path, monkeypatch
 
 def test_without_vgg19_patches_are_the_default(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    assert synth.automatic() == ("patch", {})
-    assert synth.automatic("vgg16_hed") == ("gram", {"network": "vgg16_hed"})
+    assert synth.automatic(synth.default_network()) == "patch"
+    assert synth.automatic("vgg16_hed") == "gram"
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5").touch()
-    assert synth.automatic() == ("gram", {"network": "vgg19"})
+    assert synth.default_network() == "vgg19"
+    assert synth.automatic("vgg19") == "gram"
 
 
 def test_the_order_of_regular_exemplars_is_kept(
