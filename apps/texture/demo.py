@@ -12,9 +12,9 @@ _SIDE = 160
 # Fewer than by default: the page should be there in minutes on an old laptop.
 _STEPS = ("--steps", 60)
 _TEXTURES = (
-    ("pebbles", "gram", "xy"),
-    ("gravel", "patch", ""),
-    ("bricks", "dcor", ""),
+    ("pebbles", "patch", "xy"),
+    ("bricks", "patch", ""),
+    ("gravel", "gram", ""),
 )
 _STYLES = (
     ("astronaut.jpg", "textures/weave.png", ()),
@@ -27,8 +27,8 @@ _STYLES = (
 def build(page: Page, out: Path) -> None:
     """Show textures made from exemplars, one that tiles, one on a mesh, and four styles."""
     page.text(
-        "Every texture below is new: no patch of it stands in its exemplar. The features come from "
-        "a network that set-up installed; no network connection is used."
+        "Every texture below is new: nothing is pasted from its exemplar. Patches need no network; "
+        "features come from one that set-up installed. No network connection is used."
     )
     for name, energy, tile in _TEXTURES:
         _show_texture(page, out, name, energy, tile)
