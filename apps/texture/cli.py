@@ -46,8 +46,8 @@ Energy = Annotated[
     typer.Option(
         "--energy",
         help="What has to agree: gram (features), dcor (features and their order), patch (pixels, "
-        "no network), mix (patch, then gram); gatys and sendik are as published. auto: gram, or dcor "
-        "where the exemplar repeats, if a network is named or VGG-19 is at hand; else patch.",
+        "no network), mix (patch, then gram); gatys and sendik are as published. auto: gram, or "
+        "dcor where the exemplar repeats, if a network is named or VGG-19 is at hand; else patch.",
     ),
 ]
 NetworkName = Annotated[
