@@ -2,7 +2,7 @@
 
 Source: Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016
 (S); Gatys, Bethge, Hertzmann, Shechtman, "Preserving Color in Neural Artistic Style Transfer", 2016
-(P), luminance-only transfer.
+(P), luminance-only transfer and transfer of colours.
 """
 
 import dataclasses
@@ -205,7 +205,7 @@ class StyleTransfer:
                 continue
             factor = 0.5**octave
             small = _resized(content, factor)
-            start = small if result is None else _resized(result, size=content.shape[:2])
+            start = None if result is None else _resized(result, size=content.shape[:2])
             others = [_resized(style, size=_halved(style.shape[:2], octave)) for style in styles]
             result, terms, curve = self._optimised(small, others, start, steps, watch, every)
         return result, terms, curve
@@ -224,6 +224,10 @@ class StyleTransfer:
 
     def _optimised(self, content, styles, start, steps, watch, every):
         objective = self._objective(content, styles)
+        if start is None:
+            # Colours of the style are far to go for hundreds of steps, unless content counts more.
+            starts = content, with_colours_of(content, styles[0])
+            start = min(starts, key=lambda picture: objective(picture)[0][0])
 
         def evaluate(picture):
             terms, gradient = objective(picture)
@@ -323,6 +327,20 @@ def _like(style: np.ndarray, content: np.ndarray) -> np.ndarray:
     """Return a style with the mean and the deviation of the content's luminance. Source: P, 4.2."""
     factor = content.std() / max(float(style.std()), 1e-6)
     return np.clip((style - style.mean()) * factor + content.mean(), 0, 1)
+
+
+def with_colours_of(picture: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return a picture with mean and covariance of the colours of another, 0..1. Source: P, 4.1."""
+    (mean, root), (wanted, wanted_root) = (_colour_statistics(p) for p in (picture, other))
+    change = wanted_root @ np.linalg.inv(root)
+    return np.clip((picture - mean) @ change.T + wanted, 0, 1).astype(np.float32)
+
+
+def _colour_statistics(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of the colours and the square root of their covariance."""
+    colours = picture.reshape(-1, 3).astype(np.float64)
+    values, vectors = np.linalg.eigh(np.cov(colours.T) + 1e-5 * np.eye(3))
+    return colours.mean(axis=0), (vectors * np.sqrt(values)) @ vectors.T
 
 
 def _coloured(luminance: np.ndarray, picture: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from apps.texture.style import _YIQ, StyleRecipe, StyleTransfer
+from apps.texture.style import _YIQ, StyleRecipe, StyleTransfer, with_colours_of
 from shared import metrics
 from shared.errors import ConvsuiteError
 
@@ -47,6 +47,18 @@ def test_colours_are_kept(transfer, content):
     before, after = (picture @ _YIQ[1:].T for picture in (content, done.picture))
     assert np.abs(before - after).max() < 1 / 255
     assert np.abs(done.picture - content).max() > 0.02
+
+
+def test_colours_are_those_of_the_other_picture(rng):
+    picture = np.clip(0.5 + 0.05 * rng.standard_normal((40, 40, 3)), 0, 1)
+    mixed = rng.standard_normal((30, 50, 3)) @ [[0.05, 0.02, 0], [0, 0.04, 0.01], [0, 0, 0.03]]
+    other = 0.4 + mixed
+    found = with_colours_of(picture, other)
+    np.testing.assert_allclose(found.mean((0, 1)), other.mean((0, 1)), atol=1e-3)
+    covariances = (np.cov(p.reshape(-1, 3).T) for p in (found, other))
+    np.testing.assert_allclose(*covariances, atol=1e-4)
+    grey = with_colours_of(np.full((8, 8, 3), 0.3), np.full((9, 9, 3), 0.6))
+    np.testing.assert_allclose(grey, 0.6, atol=1e-6)
 
 
 def test_filter_keeps_type_size_and_follows_its_strength(transfer, content):
