@@ -68,6 +68,8 @@ def display():
     """A free X display of its own."""
     read, write = os.pipe()
     command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x900x24", "-nolisten", "tcp"]
+    # Without a client it would start anew, and refuse one that comes meanwhile.
+    command.append("-noreset")
     server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
     os.close(write)
     with os.fdopen(read) as answer:

@@ -107,7 +107,11 @@ class Player:
 
     @functools.cached_property
     def window(self):
-        return wait_for(lambda: self.xdotool("search", "--onlyvisible", "--name", TITLE))
+        def found():
+            assert self.process.poll() is None, self.process.communicate()
+            return self.xdotool("search", "--onlyvisible", "--name", TITLE)
+
+        return wait_for(found)
 
     def keys(self, *names):
         self.xdotool("windowfocus", self.window)
