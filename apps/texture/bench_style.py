@@ -16,7 +16,7 @@ from shared.report import Page, machine
 from .bench import add_table, kept, sheet
 from .features import Network
 from .files import digest
-from .style import StyleRecipe, StyleTransfer
+from .style import StyleRecipe, StyleTransfer, limited
 
 WEIGHTS = (1.0, 10.0, 100.0)
 """Of the content."""
@@ -64,7 +64,7 @@ def compare(
     ways = [*WEIGHTS] + [None] * has_peer()
     with console.progress("styles", len(pairs) * len(ways), unit="pictures", quiet=quiet) as update:
         for pair in pairs:
-            pair = pair._replace(content=_reduced(pair.content, recipe.side))
+            pair = pair._replace(content=_as_file(limited(pair.content, recipe.side)))
             shown = {"content": pair.content, "style": _framed(pair.style, pair.content.shape[:2])}
             transfer = StyleTransfer(network, [pair.style], recipe)
             for weight in ways:
@@ -117,10 +117,7 @@ def _by_peer(pair: Pair) -> tuple[np.ndarray, None]:
     return np.asarray(done, np.float32) / 255, None
 
 
-def _reduced(picture: np.ndarray, side: int) -> np.ndarray:
-    factor = side / max(picture.shape[:2])
-    if factor < 1:
-        picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+def _as_file(picture: np.ndarray) -> np.ndarray:
     return images.to_float(images.from_float(np.clip(picture, 0, 1), np.uint8))
 
 

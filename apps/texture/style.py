@@ -145,7 +145,7 @@ class StyleTransfer:
             ConvsuiteError: The picture is too small, or too narrow for the side it is worked at.
         """
         recipe = self.recipe
-        content = _limited(picture, recipe.side)
+        content = limited(picture, recipe.side)
         if min(content.shape[:2]) < _SMALLEST:
             height, width = content.shape[:2]
             raise ConvsuiteError(
@@ -217,9 +217,9 @@ class StyleTransfer:
             picture: `(height, width, 3)`, RGB, 0..1; a result, of whatever origin.
             content: What it was made from, of the same size.
         """
-        content = _limited(content, self.recipe.side)
+        content = limited(content, self.recipe.side)
         styles = [self._scaled(style, content.shape[:2]) for style in self._styles]
-        terms, _ = self._objective(content, styles)(_limited(picture, self.recipe.side))
+        terms, _ = self._objective(content, styles)(limited(picture, self.recipe.side))
         return terms[1:]
 
     def _optimised(self, content, styles, start, steps, watch, every):
@@ -304,7 +304,8 @@ def _halved(size: tuple[int, int], octave: int) -> tuple[int, int]:
     return tuple(max(_SMALLEST, length >> octave) for length in size)
 
 
-def _limited(picture: np.ndarray, side: int) -> np.ndarray:
+def limited(picture: np.ndarray, side: int) -> np.ndarray:
+    """Return a picture, reduced until its longest side has `side` pixels if it is larger."""
     factor = side / max(picture.shape[:2])
     return picture if factor >= 1 else _resized(picture, factor)
 
