@@ -71,7 +71,9 @@ def command_line() -> str:
     """Return the command that runs, for cards and pages, without the place of the data folder."""
     data = os.environ.get("CONVSUITE_DATA")
     words = [word.replace(data, "DATA") if data else word for word in sys.argv[1:]]
-    return shlex.join(["convsuite", *words])
+    program = Path(sys.argv[0])
+    application = [program.parent.name] * (program.name == "__main__.py")  # python -m apps.texture
+    return shlex.join(["convsuite", *application, *words])
 
 
 def _plain(value: Any) -> Any:

@@ -41,6 +41,9 @@ class Filter(Protocol):
 
     Attributes:
         strength: how strongly the filter acts, 0 not at all; may be changed between calls.
+
+    A filter may have an attribute `card` besides, what is to be known about the picture that it
+    filtered last; the verb `run` writes it beside the result, as JSON.
     """
 
     strength: float
@@ -63,6 +66,7 @@ class _Result(NamedTuple):
 
     picture: "Picture"
     bands: "Iterator[tuple[int, np.ndarray]] | None" = None
+    card: dict[str, Any] | None = None
 
 
 class _PictureWork:
@@ -88,12 +92,18 @@ class _PictureWork:
             if isinstance(picture.pixels, np.memmap):
                 return _Result(picture, self._filter.bands(picture.pixels))
             filtered = self._filter(picture.pixels)
-        return _Result(dataclasses.replace(picture, pixels=filtered))
+            card = getattr(self._filter, "card", None)
+        return _Result(dataclasses.replace(picture, pixels=filtered), card=card)
 
     def write(self, result: _Result, path: Path) -> tuple[str, ...]:
         from shared import images
+        from shared.images import files
 
-        picture, bands = result
+        picture, bands, card = result
+        if card is not None:
+            # Before the picture: once that is there, the file counts as done.
+            with files.replacing(path.with_name(f"{path.name}.json")) as part:
+                part.write_text(console.to_json(card, indent=1) + "\n", encoding="utf-8")
         if bands is None:
             images.save(picture, path, quality=self._quality)
         else:

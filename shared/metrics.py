@@ -63,6 +63,10 @@ class Novelty(NamedTuple):
     share: float
 
 
+VISIBLE_SEAM = 1.05
+"""`tileability` above which the border of a picture may be seen."""
+
+
 def tileability(image: np.ndarray, axes: str = "xy") -> float:
     """Return how visible the border is when copies of a picture are laid side by side.
 

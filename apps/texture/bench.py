@@ -23,6 +23,7 @@ from shared.errors import ConvsuiteError
 from shared.report import Page, line_plot, machine
 
 from . import baselines, optimise, samples, start
+from .features import has_vgg19
 from .files import digest, write_text
 from .judge import Judge
 from .objective import Terms
@@ -47,6 +48,8 @@ _RECIPES = {
     "dcor-vgg19": {"network": "vgg19"},
     "mix": {},
     "gram-pool4": {"terms": dataclasses.replace(RECIPES["gram"].terms, layers=_POOL4)},
+    "gatys": {},
+    "sendik": {},
 }
 _VGG19 = "-vgg19"
 _STARTS = {"noise": "nearly flat grey", "pixels": "pixels of the exemplar", "phase": "random phase"}
@@ -136,7 +139,7 @@ def methods(
 
     Args:
         names: Of `METHODS`.
-        weights: A file for `gram-vgg19` and `dcor-vgg19`.
+        weights: A file for those that use VGG-19; else what is on this machine.
         changes: Fields of every recipe that differ.
 
     Raises:
@@ -146,15 +149,17 @@ def methods(
     for name in dict.fromkeys(names):
         if name not in METHODS:
             raise ConvsuiteError(f"{name}: no such method; there are {', '.join(METHODS)}.")
-        if name == "gmic" and importlib.util.find_spec("gmic") is None:
-            notes.append("gmic is left out: `pip install gmic` brings it")
-        elif name.endswith(_VGG19) and weights is None:
-            notes.append(f"{name} is left out: --weights names no file")
+        if name.startswith("gmic") and importlib.util.find_spec("gmic") is None:
+            notes.append(f"{name} is left out: `pip install gmic` brings it")
         elif name in _SIMPLE:
             found[name] = Method(_SIMPLE[name], {"method": name})
         else:
-            file = weights if name.endswith(_VGG19) else None
-            found[name] = _recipe_method(name, file, {**_RECIPES[name], **(changes or {})})
+            own = {**_RECIPES[name], **(changes or {})}
+            is_vgg19 = own.get("network", RECIPES[_base(name)].network) == "vgg19"
+            if is_vgg19 and weights is None and not has_vgg19():
+                notes.append(f"{name} is left out: VGG-19 is not here, and --weights names no file")
+                continue
+            found[name] = _recipe_method(name, weights if is_vgg19 else None, own)
     return found, notes
 
 
@@ -209,7 +214,8 @@ def table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     the halves; `< shuffled`, share of the exemplars where gram is lower than that of shuffled
     patches; `ac`, of the autocorrelations to the half that was seen; `NCC - unseen`, how much
     better patches are found in the seen half than those of the unseen half; `copied`, share of
-    patches that are copies; steps; CPU seconds.
+    patches that are copies; `repeat`, how well patches are found elsewhere in the same picture;
+    steps; CPU seconds.
     """
     rows = []
     grams = {name: _by_exemplar(results, name, "gram") for name in _names(results)}
@@ -230,6 +236,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                     result["copy_mean"] - natural[result["exemplar"]] for result in own
                 ),
                 "copied": _mean(own, "copy_share"),
+                "repeat": _mean(own, "repeat_mean"),
                 "steps": round(statistics.fmean(steps)) if steps else None,
                 "CPU s": round(_mean(own, "CPU s"), 3),
                 "pictures": len(own),
@@ -297,7 +304,7 @@ def least_energies(
         energies.append(value)
         return value, gradient
 
-    first = start.noise(size, seed)
+    first = start.noise(size, seed, mean=synthesizer.network.mean)
     if kind != "noise":
         first = {"pixels": start.pixels, "phase": start.random_phase}[kind](exemplar, size, seed)
     memory = synthesizer.recipe.memory
@@ -486,13 +493,13 @@ def _pieces(function: Callable[..., np.ndarray]) -> Make:
     return make
 
 
-def _gmic(exemplar: np.ndarray, size: Size, seed: int) -> np.ndarray:
-    """Return what G'MIC makes, by matching patches."""
+def _gmic(exemplar: np.ndarray, size: Size, seed: int, way: str = "_matchpatch") -> np.ndarray:
+    """Return what G'MIC makes: by matching patches, or (without a way) of the spectrum alone."""
     import gmic
 
     # Its arrays are (width, height, depth, channels), its values 0..255.
     values = np.ascontiguousarray(exemplar.transpose(1, 0, 2)[:, :, None] * 255, np.float32)
-    command = f"v - srand {seed} syntexturize_matchpatch {size[1]},{size[0]}"
+    command = f"v - srand {seed} syntexturize{way} {size[1]},{size[0]}"
     made = gmic.Gmic().run(command, gmic.ImageList([gmic.Image(values)]))[0].to_numpy()
     return np.clip(made[:, :, 0].transpose(1, 0, 2) / 255, 0, 1).astype(np.float32)
 
@@ -504,14 +511,20 @@ _SIMPLE: dict[str, Make] = {
     "phase": _pieces(start.random_phase),
     "quilting": _pieces(baselines.quilting),
     "gmic": _pieces(_gmic),
+    "gmic-spectrum": _pieces(functools.partial(_gmic, way="")),
 }
 
 METHODS = (*_SIMPLE, *_RECIPES)
 """Names of all methods that can be compared."""
 
 
+def _base(name: str) -> str:
+    """Return the recipe that a method is a variant of."""
+    return name.partition("-")[0]
+
+
 def _recipe_method(name: str, weights: str | None, changes: Mapping[str, Any]) -> Method:
-    base = next(kind for kind in RECIPES if name.startswith(kind))
+    base = _base(name)
     recipe = dataclasses.replace(RECIPES[base], **changes)
 
     @functools.cache

@@ -57,15 +57,24 @@ NetworkName = Annotated[
 NetworkFile = Annotated[
     str | None, typer.Option("--weights", metavar="FILE", help="Weights of that network.")
 ]
+Tile = Annotated[
+    Literal["", "x", "y", "xy"], typer.Option("--tile", help="Directions that repeat.")
+]
 Octaves = Annotated[
     int | None,
     typer.Option(
-        "--octaves", min=1, max=8, help="Sizes, each half of the next.", show_default=False
+        "--octaves",
+        min=1,
+        max=8,
+        help="Sizes, each half of the next; above 1, results beyond 512 pixels take more.",
+        show_default=False,
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option("--steps", min=1, help="Steps at full size at most.", show_default=False),
+    typer.Option(
+        "--steps", "--iterations", min=1, help="Steps at full size at most.", show_default=False
+    ),
 ]
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", min=1024, help="Refuse to make larger pictures.")
@@ -114,9 +123,7 @@ def synth(
             "--size", metavar="WxH", help="That of the exemplar unless given.", show_default=False
         ),
     ] = None,
-    tile: Annotated[
-        Literal["", "x", "y", "xy"], typer.Option("--tile", help="Directions that repeat.")
-    ] = "",
+    tile: Tile = "",
     mix: Annotated[
         str | None,
         typer.Option(
@@ -175,6 +182,7 @@ def extend(
         float,
         typer.Option("--factor", min=1, max=64, callback=_finite, help="Of width and height."),
     ] = 2.0,
+    tile: Tile = "",
     energy: Energy = "auto",
     network: NetworkName = None,
     weights: NetworkFile = None,
@@ -191,7 +199,7 @@ def extend(
     """Make more of a texture: a larger picture at the same scale."""
     from .work import Order
 
-    order = Order(factor=factor, max_pixels=max_pixels, seed=seed)
+    order = Order(factor=factor, tile=tile, max_pixels=max_pixels, seed=seed)
     _make(
         inputs, _with_recipe(order, energy, network, weights), out, preview=preview,
         overwrite=overwrite, engine=engine, device=device, precision=precision, quiet=quiet,
@@ -248,7 +256,7 @@ def open_style(
             callback=_finite,
             help="1 to 100; more keeps more of the content.",
         ),
-    ] = 10.0,
+    ] = 30.0,
     keep_colour: Annotated[
         bool, typer.Option("--keep-colour", help="Take lightness only from the style.")
     ] = False,
@@ -263,10 +271,14 @@ def open_style(
         ),
     ] = 1.0,
     side: Annotated[
-        int, typer.Option("--side", min=64, help="Longest side that is worked at, in pixels.")
+        int,
+        typer.Option("--side", min=64, max=2048, help="Longest side that is worked at, in pixels."),
     ] = 512,
     steps: Annotated[
-        int, typer.Option("--steps", min=1, help="At full size; half size comes before.")
+        int,
+        typer.Option(
+            "--steps", "--iterations", min=1, help="At full size; half size comes before."
+        ),
     ] = 40,
     strength: Annotated[
         float,
@@ -274,10 +286,12 @@ def open_style(
     ] = 1.0,
     network: NetworkName = None,
     weights: NetworkFile = None,
+    preview: Preview = False,
 ):
-    """Open the filter that gives pictures a style."""
+    """Open the filter that gives pictures a style, each frame of a video for itself."""
     from shared import images
 
+    from . import progress
     from .style import COARSE_STEPS, StyleTransfer
 
     return StyleTransfer.from_weights(
@@ -290,6 +304,7 @@ def open_style(
         side=side,
         steps=(COARSE_STEPS, steps),
         strength=strength,
+        watch=progress.Preview().watch if preview else None,
     )
 
 
@@ -315,6 +330,7 @@ def map_mesh(
     scale: Annotated[
         float, typer.Option("--scale", min=1e-3, help="Repetitions along the longest side.")
     ] = 1.0,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -324,7 +340,7 @@ def map_mesh(
     """
     from .mesh import map_texture
 
-    mapped = map_texture(mesh, texture, out, scale=scale)
+    mapped = map_texture(mesh, texture, out, scale=scale, overwrite=overwrite)
     if not quiet:
         for note in mapped.notes:
             console.warning_line(note)
@@ -407,7 +423,7 @@ BenchOut = Annotated[
 ]
 BenchWeights = Annotated[
     str | None,
-    typer.Option("--weights", metavar="FILE", help="VGG-19, for gram-vgg19, dcor-vgg19."),
+    typer.Option("--weights", metavar="FILE", help="VGG-19; else what is on this machine."),
 ]
 
 
@@ -425,8 +441,8 @@ def bench_quality(
         str,
         typer.Option(
             "--methods",
-            help="Of unseen, tiled, shuffled, phase, quilting, gmic, patch, gram, gram-vgg19, "
-            "gram-random, dcor, dcor-vgg19, mix, gram-pool4.",
+            help="Of unseen, tiled, shuffled, phase, quilting, gmic, gmic-spectrum, patch, gram, "
+            "gram-vgg19, gram-random, dcor, dcor-vgg19, mix, gram-pool4, gatys, sendik.",
         ),
     ] = "tiled,shuffled,phase,quilting,gmic,patch,gram,gram-vgg19,gram-random,dcor,dcor-vgg19,mix",
     weights: BenchWeights = None,
@@ -468,7 +484,7 @@ def bench_structure(
 
     Measured on halves as in `bench quality`, whose folder may be given as --out.
     """
-    methods = "gram,dcor" if weights is None else "gram,dcor,gram-vgg19,dcor-vgg19"
+    methods = "gram,dcor,gram-vgg19,dcor-vgg19"
     report = _quality(
         inputs, methods, seeds, weights, judge, steps, out, device, precision, quiet, page=False
     )

@@ -105,7 +105,8 @@ class Network:
             if tap in parameters:
                 kernel, bias = (keras.ops.cast(part, dtype) for part in parameters[tap])
                 x = keras.ops.conv(_padded(x, borders), kernel, padding="valid") + bias
-                if (linear := f"{tap}:linear") in wanted:
+                linear = f"{tap}:linear"
+                if linear in wanted:
                     found[linear] = keras.ops.cast(x[0], "float32")
                 x = keras.ops.relu(x)
             else:

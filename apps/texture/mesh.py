@@ -16,7 +16,6 @@ READABLE = frozenset({".glb", ".obj", ".off", ".ply", ".stl"})
 """Lower-case suffixes of meshes that can be read."""
 
 _LARGEST_COORDINATE = 1e30
-_VISIBLE_SEAM = 1.05  # of `metrics.tileability`
 
 
 class Mapped(NamedTuple):
@@ -48,7 +47,12 @@ class Surface(NamedTuple):
 
 
 def map_texture(
-    mesh_file: str | Path, texture: str | Path, out: str | Path, *, scale: float = 1.0
+    mesh_file: str | Path,
+    texture: str | Path,
+    out: str | Path,
+    *,
+    scale: float = 1.0,
+    overwrite: bool = False,
 ) -> Mapped:
     """Write a textured mesh (OBJ, MTL, PNG) and pictures of it turning.
 
@@ -61,9 +65,11 @@ def map_texture(
         texture: A picture.
         out: Folder of the results, named after the mesh.
         scale: Repetitions, greater than 0.
+        overwrite: Replace results that are already there.
 
     Raises:
-        DataError: The mesh cannot be read or holds no surface, or a result would replace an input.
+        DataError: The mesh cannot be read or holds no surface, a result would replace an input, or
+            is there already.
         ImageError: The texture cannot be read, or a result cannot be written.
         DependencyError: A library for meshes is missing.
     """
@@ -82,8 +88,10 @@ def map_texture(
     for file in files:
         if file.resolve() in (mesh_file.resolve(), Path(texture).resolve()):
             raise DataError(f"{file} is an input; choose another folder for the results.")
+        if file.exists() and not overwrite:
+            raise DataError(f"{file} is already there; --overwrite makes it again.")
     notes = []
-    if min(picture.shape[:2]) > 1 and metrics.tileability(picture) > _VISIBLE_SEAM:
+    if min(picture.shape[:2]) > 1 and metrics.tileability(picture) > metrics.VISIBLE_SEAM:
         notes.append(f"{texture} does not tile: edges will show where it repeats.")
     if surface.uv is not None:
         uv = surface.uv * scale

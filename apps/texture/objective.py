@@ -6,6 +6,7 @@ scales); Sendik and Cohen-Or, ACM TOG 36(5), 2017 (structure, diversity, smoothn
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,6 @@ import lazy_loader as lazy
 import numpy as np
 
 from shared import backend
-from shared.errors import ConvsuiteError
 
 from . import energy
 from .features import Borders, Network, by_shape, halo, stride
@@ -25,6 +25,9 @@ WHOLE = 768 * 768
 """Pixels from which on a picture is worked on in tiles."""
 TILE = 512
 """Height and width of a tile, without what surrounds it."""
+# Whose graphs are kept, so that a folder of exemplars, and variants, are compiled once.
+_KEPT = 8
+_REFLECT: Borders = ("reflect", "reflect")
 
 Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -58,6 +61,12 @@ class Terms:
     def needs_whole(self) -> bool:
         """Whether a term is no sum over positions, so that tiles cannot add it up."""
         return any((self.correlation, self.correlation_sum, self.diversity, self.smoothness))
+
+    @property
+    def gram_alone(self) -> "Terms":
+        """The same without the terms that need the whole picture."""
+        without = dict.fromkeys(("correlation", "correlation_sum", "diversity", "smoothness"), 0.0)
+        return dataclasses.replace(self, **without)
 
     @property
     def taps(self) -> list[str]:
@@ -107,29 +116,18 @@ def statistics(
         dtype: What the network computes in.
 
     Raises:
-        ConvsuiteError: An exemplar is too large for a term that needs the whole of it.
+        ValueError: An exemplar is too large for a term that needs the whole of it.
     """
-    reflect: Borders = ("reflect", "reflect")
     parameters = network.until(terms.taps)
     limit = _shifts(terms, [*(e.shape for e in exemplars), size])
-
-    def run(parameters, picture):
-        return _described(
-            network, parameters, terms, picture, reflect, limit, (False, False), dtype
-        )
-
-    compiled = by_shape(backend.compiled, run, 1)
-    tiles = _Tiles(network, terms.layers, reflect, dtype, TILE)
+    compiled = _describing(network, terms, limit, dtype)
+    tiles = _tiles(network, terms.layers, _REFLECT, dtype, TILE)
 
     def described(picture):
         if not in_tiles(picture.shape[:2]):
             return compiled(parameters, picture)
         if terms.needs_whole:
-            height, width = picture.shape[:2]
-            raise ConvsuiteError(
-                f"an exemplar of {width}x{height} pixels is too large for deep correlations; cut "
-                f"or reduce it to less than {WHOLE:,} pixels, or use --energy gram."
-            )
+            raise ValueError("only Gram matrices can be added up over tiles")
         return {
             f"gram{scale}:{tap}": found.astype(np.float32)
             for scale, smaller in enumerate(_scales(picture, terms.scales))
@@ -159,14 +157,7 @@ def whole(
         dtype: What the network computes in.
     """
     parameters = network.until(terms.taps)
-    circular = tuple(border == "wrap" for border in borders)
-    limit = _limit_of(targets)
-
-    def run(picture, parameters, targets):
-        found = _described(network, parameters, terms, picture, borders, limit, circular, dtype)
-        return _total(terms, found, targets)
-
-    differentiate = backend.value_and_grad(run)
+    differentiate = _differentiating(network, terms, borders, _limit_of(targets), dtype)
     kept = keras.tree.map_structure(keras.ops.convert_to_tensor, targets)
 
     def evaluate(picture: np.ndarray) -> tuple[float, np.ndarray]:
@@ -203,7 +194,7 @@ def tiled(
     """
     if terms.needs_whole:
         raise ValueError("only Gram matrices can be added up over tiles")
-    tiles = _Tiles(network, terms.layers, borders, dtype, side)
+    tiles = _tiles(network, terms.layers, borders, dtype, side)
 
     def evaluate_scale(picture: np.ndarray, scale: int) -> tuple[float, np.ndarray]:
         value, slopes = 0.0, {}
@@ -226,6 +217,30 @@ def tiled(
         return total, gradient
 
     return evaluate
+
+
+@functools.lru_cache(_KEPT)
+def _describing(network, terms, limit, dtype):
+    """Return the function of parameters and an exemplar that gives its statistics."""
+
+    def run(parameters, picture):
+        return _described(
+            network, parameters, terms, picture, _REFLECT, limit, (False, False), dtype
+        )
+
+    return by_shape(backend.compiled, run, 1)
+
+
+@functools.lru_cache(_KEPT)
+def _differentiating(network, terms, borders, limit, dtype):
+    """Return the function of picture, parameters and targets that gives energy and gradient."""
+    circular = tuple(border == "wrap" for border in borders)
+
+    def run(picture, parameters, targets):
+        found = _described(network, parameters, terms, picture, borders, limit, circular, dtype)
+        return _total(terms, found, targets)
+
+    return by_shape(backend.value_and_grad, run, 0)
 
 
 class _Tiles:
@@ -281,6 +296,9 @@ class _Tiles:
 
             self._passes[key] = backend.compiled(sums), backend.value_and_grad(product)
         return self._passes[key]
+
+
+_tiles = functools.lru_cache(_KEPT)(_Tiles)
 
 
 def _positions(picture: np.ndarray, tap: str) -> int:

@@ -18,6 +18,7 @@ _ENOUGH = 1e-4
 _CURVATURE = 1e-10
 _FIRST_CHANGE = 0.02
 _HALVINGS = 20
+_STILL_STEPS = 51
 
 
 class Result(NamedTuple):
@@ -49,6 +50,7 @@ def lbfgs(
     memory: int = 20,
     tolerance: float = 1e-4,
     patience: int = 20,
+    still: float = 0.0,
     mask: np.ndarray | None = None,
     state: State | None = None,
     every: int = 20,
@@ -57,7 +59,8 @@ def lbfgs(
     """Minimise a function of a picture.
 
     Stops after `steps`, or when the energy fell by less than `tolerance` of itself during the last
-    `patience` steps, or when no step lowers it any more.
+    `patience` steps, or when no value changed by more than `still` in any of 51 steps (Sendik and
+    Cohen-Or), or when no step lowers the energy any more.
 
     Args:
         function: Returns energy and gradient, of the shape of the picture.
@@ -67,6 +70,7 @@ def lbfgs(
         memory: Pairs of steps and changes of the gradient that are remembered.
         tolerance: Relative decrease that is worth going on for.
         patience: Steps over which the decrease is looked at.
+        still: Change of a value that is not worth going on for; 0 for never.
         mask: 1 where the picture may change, 0 where not; broadcasts against the picture.
         state: What `watch` was given, to go on from there instead of from `start`.
         every: Steps from one call of `watch` to the next.
@@ -81,11 +85,12 @@ def lbfgs(
 
     if state is None:
         point = evaluate(np.clip(start, low, high).astype(np.float32))
-        pairs, curve, evaluations = [], [point.value], 1
+        pairs, curve, evaluations, resting = [], [point.value], 1, 0
     else:
         point = _Point(state["x"], float(state["value"]), state["gradient"])
         pairs = list(zip(state["steps"], state["changes"], strict=True))
-        curve, evaluations = state["curve"].tolist(), int(state["evaluations"])
+        curve = state["curve"].tolist()
+        evaluations, resting = int(state["evaluations"]), int(state["resting"])
     for step in range(len(curve), steps + 1):
         direction = _direction(point, pairs, low, high)
         following, tries = _searched(evaluate, point, direction, low, high, not pairs)
@@ -103,8 +108,11 @@ def lbfgs(
             pairs = [*pairs, (moved, changed)][-memory:]
         point = following
         curve.append(point.value)
+        resting = resting + 1 if np.abs(moved).max(initial=0) <= still else 0
         if watch is not None and step % every == 0:
-            watch(step, point.value, point.x, _state(point, pairs, curve, evaluations))
+            watch(step, point.value, point.x, _state(point, pairs, curve, evaluations, resting))
+        if resting == _STILL_STEPS:
+            break
         if step >= patience:
             earlier = curve[-1 - patience]
             if earlier - point.value < tolerance * abs(earlier):
@@ -112,7 +120,7 @@ def lbfgs(
     return Result(point.x, curve, evaluations)
 
 
-def _state(point: _Point, pairs: list, curve: list[float], evaluations: int) -> State:
+def _state(point: _Point, pairs: list, curve: list[float], evaluations: int, resting: int) -> State:
     moved, changed = zip(*pairs, strict=True) if pairs else ((), ())
     nothing = np.zeros((0, *point.x.shape), np.float32)
     return {
@@ -123,6 +131,7 @@ def _state(point: _Point, pairs: list, curve: list[float], evaluations: int) -> 
         "changes": np.stack(changed) if changed else nothing,
         "curve": np.array(curve, np.float64),
         "evaluations": np.int64(evaluations),
+        "resting": np.int64(resting),
     }
 
 

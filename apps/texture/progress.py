@@ -13,6 +13,44 @@ from .synth import Progress
 _REFRESH = 0.1
 
 
+class Preview:
+    """A window with the picture that is worked on; closing it leaves the work alone."""
+
+    def __init__(self) -> None:
+        """Open it.
+
+        Raises:
+            VideoError: There can be no window here.
+        """
+        from shared.video.window import Window, require_window_system
+
+        require_window_system()
+        self._window: Any = Window("convsuite texture")
+        self._shown = 0.0
+
+    def show(self, picture: np.ndarray) -> None:
+        """Show a picture, RGB, 0..1, unless one was shown just now."""
+        now = time.monotonic()
+        if self._window is None or now - self._shown < _REFRESH:
+            return
+        self._shown = now
+        if self._window.is_closed():
+            self._window = None
+            return
+        shown = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+        self._window.show(np.ascontiguousarray(shown[..., ::-1]))
+        self._window.key(0.001)
+
+    def watch(self, step: int, energy: float, picture: np.ndarray, state: Any) -> None:
+        """Show a step of an optimisation, see `optimise.Watch`."""
+        self.show(picture)
+
+    def close(self) -> None:
+        """Close it, if it is still open."""
+        if self._window is not None:
+            self._window.close()
+
+
 class Follow:
     """Shows where each synthesis stands, as long as the context lasts."""
 
@@ -24,13 +62,7 @@ class Follow:
         """
         self._bar = console.progress("opening the network", None, unit="steps", quiet=quiet)
         self._steps, self._last = 0, (Path(), 0, 0)
-        self._window: Any = None
-        self._shown = 0.0
-        if preview:
-            from shared.video.window import Window, require_window_system
-
-            require_window_system()
-            self._window = Window("convsuite texture")
+        self._preview = Preview() if preview else None
 
     def __enter__(self) -> "Follow":
         self._update = self._bar.__enter__()
@@ -38,11 +70,11 @@ class Follow:
 
     def __exit__(self, *error: Any) -> None:
         self._bar.__exit__(*error)
-        if self._window is not None:
-            self._window.close()
+        if self._preview is not None:
+            self._preview.close()
 
     def watch(self, path: Path, progress: Progress) -> None:
-        """Show a step; closing the window leaves the synthesis alone."""
+        """Show a step."""
         *before, step = self._last
         goes_on = before == [path, progress.stage] and progress.step > step
         self._steps += progress.step - step if goes_on else progress.step
@@ -52,13 +84,5 @@ class Follow:
             f"{path.name}: part {progress.stage} of {progress.stages}, "
             f"step {progress.step} of {progress.steps}, energy {progress.energy:.4g}",
         )
-        now = time.monotonic()
-        if self._window is None or now - self._shown < _REFRESH:
-            return
-        self._shown = now
-        if self._window.is_closed():
-            self._window = None
-            return
-        shown = np.round(np.clip(progress.picture, 0, 1) * 255).astype(np.uint8)
-        self._window.show(np.ascontiguousarray(shown[..., ::-1]))
-        self._window.key(0.001)
+        if self._preview is not None:
+            self._preview.show(progress.picture)

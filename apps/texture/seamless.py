@@ -8,8 +8,6 @@ from shared.errors import ConvsuiteError
 
 from .synth import Synthesis, TextureSynthesizer
 
-_STRIDE = 8
-
 
 def seamless(
     synthesizer: TextureSynthesizer, picture: np.ndarray, strip: int, **options: Any
@@ -18,14 +16,16 @@ def seamless(
 
     Args:
         synthesizer: Of the strip; the picture itself is the exemplar.
-        picture: `(height, width, 3)`, RGB, 0..1; cut to multiples of 8, and said.
+        picture: `(height, width, 3)`, RGB, 0..1; cut to multiples of 8 if a network is
+            used, and said.
         strip: Width of the strip, in pixels.
         **options: As of `TextureSynthesizer.synthesise`.
 
     Raises:
         ConvsuiteError: The strip leaves no middle.
     """
-    height, width = (length // _STRIDE * _STRIDE for length in picture.shape[:2])
+    stride = synthesizer.stride
+    height, width = (length // stride * stride for length in picture.shape[:2])
     if strip < 1 or 2 * strip >= min(height, width):
         raise ConvsuiteError(
             f"a strip of {strip} pixels on both sides leaves nothing of {width}x{height}; "
@@ -42,7 +42,7 @@ def seamless(
     )
     if (height, width) == picture.shape[:2]:
         return done
-    note = f"cut to {width}x{height}, multiples of {_STRIDE}"
+    note = f"cut to {width}x{height}, multiples of {stride}"
     return done._replace(notes=(note, *done.notes))
 
 

@@ -6,8 +6,12 @@ Size = tuple[int, int]
 """Height and width, in pixels."""
 
 
-def noise(size: Size, seed: int, *, mean: float = 0.5, deviation: float = 1 / 255) -> np.ndarray:
-    """Return independent Gaussian values, by default those of Gatys et al.: nearly flat grey.
+def noise(
+    size: Size, seed: int, *, mean: float | np.ndarray = 0.5, deviation: float = 1 / 255
+) -> np.ndarray:
+    """Return independent Gaussian values, nearly flat grey.
+
+    Gatys et al. draw them in 0..255 around the mean that the network subtracts, with deviation 1.
 
     Returns:
         `(height, width, 3)`, clipped to 0..1.

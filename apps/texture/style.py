@@ -7,6 +7,8 @@ Source: Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural N
 
 import dataclasses
 import functools
+import importlib.metadata
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ import cv2
 import lazy_loader as lazy
 import numpy as np
 
-from shared import backend, images
+from shared import backend, console, images
 from shared.errors import ConvsuiteError, ImageError
 from shared.images import Picture
 
 from . import energy, optimise
 from .features import Network, by_shape, open_network
+from .files import digest
 
 keras = lazy.load("keras")
 
@@ -31,10 +34,12 @@ _SHALLOW_STYLE = ("conv1_1", "pool1", "pool2", "pool3")
 _SHALLOW_CONTENT = "conv3_1"
 _STYLE_WEIGHT = 100.0
 _MEMORY = 10
+_LONGEST_STYLE = 2048
 # Two positions of the deepest maps, which reflect at their rims.
 _SMALLEST = 32
 COARSE_STEPS = 60
 """Steps at half size."""
+_WATCHED = 5
 # Y, I, Q of NTSC from red, green, blue.
 _YIQ = np.array(
     [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], np.float32
@@ -49,11 +54,12 @@ class StyleRecipe:
         content_weight: Of the content; 1 to 100 is the useful range, more keeps more of it.
         keep_colour: Transfer luminance alone and keep the colours of the content.
         style_scale: Size of the style picture, relative to that of the content.
-        side: Longest side that is worked at, in pixels; larger pictures are enlarged at the end.
+        side: Longest side that is worked at, in pixels; larger pictures are enlarged at the end. A
+            style is at most 2048 pixels long there.
         steps: Steps at half size and at full size.
     """
 
-    content_weight: float = 10.0
+    content_weight: float = 30.0
     keep_colour: bool = False
     style_scale: float = 1.0
     side: int = 512
@@ -84,6 +90,7 @@ class StyleTransfer:
         strength: 0 leaves the picture, 1 is the style, between the two are mixed.
         recipe: How.
         network: Features.
+        card: Settings, errors and energies of the last picture that was filtered.
     """
 
     def __init__(
@@ -93,11 +100,17 @@ class StyleTransfer:
         recipe: StyleRecipe | None = None,
         *,
         strength: float = 1.0,
+        watch: optimise.Watch | None = None,
     ):
-        """Take a network with the layers it needs, and RGB pictures, 0..1, that have a style."""
+        """Take a network with the layers it needs, and RGB pictures, 0..1, that have a style.
+
+        Pictures that are filtered are shown to `watch` while they are worked on.
+        """
         self.recipe = recipe or StyleRecipe()
         self.strength = strength
         self.network = network
+        self.card: dict[str, Any] | None = None
+        self._watch = watch
         self._styles = list(styles)
         is_deep = "conv5_1" in network.parameters
         self._style_taps = _STYLE if is_deep else _SHALLOW_STYLE
@@ -117,16 +130,15 @@ class StyleTransfer:
             name: See `features.NETWORKS`.
             styles: Pictures that have the style.
             weights: A file for the network; one of VGG-19 up to its third block will do.
-            **settings: Fields of `StyleRecipe`, and `strength`.
+            **settings: Fields of `StyleRecipe`, `strength` and `watch`.
 
         Raises:
             WeightsError: Weights are missing or do not fit.
         """
         if not styles:
             raise ConvsuiteError("a style is needed; name pictures that have it with --style.")
-        strength = settings.pop("strength", 1.0)
-        network = open_features(name, weights)
-        return cls(network, styles, StyleRecipe(**settings), strength=strength)
+        own = {key: settings.pop(key) for key in ("strength", "watch") if key in settings}
+        return cls(open_features(name, weights), styles, StyleRecipe(**settings), **own)
 
     def stylise(
         self,
@@ -165,8 +177,24 @@ class StyleTransfer:
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Filter RGB pixels, `(height, width, 3)` uint8, uint16 or float32; the type stays."""
         picture = images.to_float(pixels)
-        result = self.stylise(picture).picture
-        mixed = picture + np.float32(self.strength) * (result - picture)
+        begin = time.perf_counter()
+        done = self.stylise(picture, self._watch, _WATCHED)
+        self.card = {
+            "command": console.command_line(),
+            "sha256 of pixels": {
+                "content": digest(picture), "styles": [digest(style) for style in self._styles],
+            },
+            "recipe": dataclasses.asdict(self.recipe),
+            "strength": self.strength,
+            "network": self.network.name,
+            "backend": backend.name(),
+            "precision": backend.precision_in_use(),
+            "convsuite": importlib.metadata.version("convsuite"),
+            "seconds": round(time.perf_counter() - begin, 1),
+            "errors": {"content": done.content, "style": done.style},
+            "curve": [float(f"{value:.6g}") for value in done.curve],
+        }  # fmt: skip
+        mixed = picture + np.float32(self.strength) * (done.picture - picture)
         return images.from_float(np.clip(mixed, 0, 1), pixels.dtype)
 
     def stream(self, fps: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -191,7 +219,8 @@ class StyleTransfer:
 
     def _scaled(self, style: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Return a style picture whose longest side is that of the content, times the scale."""
-        factor = self.recipe.style_scale * max(size) / max(style.shape[:2])
+        longest = min(self.recipe.style_scale * max(size), _LONGEST_STYLE)
+        factor = longest / max(style.shape[:2])
         shape = [max(_SMALLEST, round(factor * length)) for length in style.shape[:2]]
         method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
         return np.clip(cv2.resize(style, shape[::-1], interpolation=method), 0, 1)

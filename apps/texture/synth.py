@@ -29,6 +29,8 @@ SMALLEST = 32
 """Shortest side of an exemplar, in pixels."""
 _SMALLEST_OCTAVE = 24
 _STRIDE = 8
+# Every doubling of a result beyond it is begun at one size more.
+_LARGEST_SIMPLE = 512
 _SCALES_FROM = 128
 _MEMORY_FROM = 1024 * 1024
 # bfloat16 finds the way; its last steps are taken again in full precision.
@@ -50,14 +52,20 @@ class Recipe:
         normalise: See `features.open_network`.
         terms: Energies of feature maps; `scales` 0 there means two for exemplars of 128 pixels and
             more.
-        octaves: Sizes, each half of the next, that are worked on one after the other.
+        octaves: Sizes, each half of the next, that are worked on one after the other, for results
+            of up to 512 pixels; each doubling adds one, unless there is one only.
         coarse_steps: Steps at the smaller sizes.
         steps: Steps at full size.
         patch_steps: Steps of the patch energy at the smaller sizes and at full size.
         projections: Directions along which it compares patches in each step; more come nearer.
         start: `phase` (random phases), `noise` (nearly flat grey) or `pixels` (of the exemplar).
+        deviation: Of the noise, in 8-bit steps.
+        bounds: Of the pixels: `unit` (0..1), `exemplar` (its least and largest value), or `wide`
+            (one unit around the mean of the network); what is beyond 0..1 is cut off at the end.
         memory: Pairs that L-BFGS remembers.
         tolerance: Relative decrease over 20 steps that is worth going on for.
+        still: Largest change of a pixel, in 8-bit steps, that is not worth going on for when no
+            step of 51 made a larger one.
         match_colours: Give the result the histograms of the exemplar at the end.
     """
 
@@ -71,8 +79,11 @@ class Recipe:
     patch_steps: tuple[int, int] = (200, 150)
     projections: int = 128
     start: Literal["phase", "noise", "pixels"] = "phase"
+    deviation: float = 1.0
+    bounds: Literal["unit", "exemplar", "wide"] = "unit"
     memory: int = 10
     tolerance: float = 1e-4
+    still: float = 0.0
     match_colours: bool = False
 
 
@@ -83,7 +94,8 @@ RECIPES = {
     # A patch energy wants more, and smaller, sizes.
     "patch": Recipe(energy="patch", octaves=3),
     "mix": Recipe(energy="mix"),
-    # As published: the notebook of Gatys et al. (weight 1e9 there, which moves no minimum).
+    # As published: the notebook of Gatys et al. (weight 1e9 there, which moves no minimum); it
+    # takes all of 2000 steps, which is an hour.
     "gatys": Recipe(
         network="vgg19",
         normalise="channel",
@@ -91,6 +103,7 @@ RECIPES = {
         octaves=1,
         steps=2000,
         start="noise",
+        bounds="exemplar",
         memory=20,
         match_colours=True,
     ),
@@ -109,7 +122,11 @@ RECIPES = {
         octaves=1,
         steps=300,
         start="noise",
+        deviation=0.1,
+        bounds="wide",
         memory=5,
+        tolerance=0.0,
+        still=0.5,
     ),
 }
 
@@ -235,6 +252,11 @@ class TextureSynthesizer:
         )
         return cls(recipe, network)
 
+    @property
+    def stride(self) -> int:
+        """Of which sizes must be multiples, in pixels: what the pools of the network divide."""
+        return 1 if self.recipe.energy == "patch" else _STRIDE
+
     def __call__(
         self,
         exemplars: np.ndarray | Sequence[np.ndarray],
@@ -278,7 +300,8 @@ class TextureSynthesizer:
             every: Steps between calls of `watch`.
 
         Raises:
-            ConvsuiteError: An exemplar is too small or holds no picture.
+            ConvsuiteError: An exemplar is too small or holds no picture, or the result is too large
+                for deep correlations.
         """
         size = size or exemplars[0].shape[:2]
         shares, notes = shares_of(mix, len(exemplars))
@@ -289,7 +312,9 @@ class TextureSynthesizer:
             flat = np.broadcast_to(colour, (*size, 3)).astype(np.float32)
             return Synthesis(flat, [], (*notes, "an exemplar of one colour gives that colour"))
         stages = self.stages(exemplars, size, is_started=first is not None)
-        worked, notes = _whole_strides(size, tile, stages[0].octave, notes)
+        worked, notes = _whole_strides(size, tile, self.stride << stages[0].octave, notes)
+        if self.recipe.terms.needs_whole:
+            notes += self._where_ordered(exemplars, worked, stages[0].octave)
         borders: Borders = tuple("wrap" if axis in tile else "reflect" for axis in "yx")
         stored = checkpoint.load() if checkpoint is not None else None
         begin, picture, curves = (
@@ -320,9 +345,9 @@ class TextureSynthesizer:
         height, width = (
             w if axis in tile else s for axis, w, s in zip("yx", worked, size, strict=True)
         )
-        picture = picture[:height, :width]
+        picture = np.clip(picture[:height, :width], 0, 1)
         if self.recipe.match_colours and mask is None:
-            picture = matched(picture, exemplars[0])
+            picture = matched(picture, exemplars, shares)
         return Synthesis(np.ascontiguousarray(picture), curves, notes)
 
     def stages(
@@ -337,7 +362,10 @@ class TextureSynthesizer:
         """
         shortest = min(*size, *(min(e.shape[:2]) for e in exemplars))
         most = int(np.log2(max(shortest / _SMALLEST_OCTAVE, 1))) + 1
-        octaves = 1 if is_started else max(1, min(self.recipe.octaves, most))
+        octaves = self.recipe.octaves
+        if octaves > 1:
+            octaves += max(0, round(math.log2(max(size) / _LARGEST_SIMPLE)))
+        octaves = 1 if is_started else max(1, min(octaves, most))
         dtype = backend.precision_in_use()
         found = []
         for octave in range(octaves - 1, -1, -1):
@@ -354,11 +382,48 @@ class TextureSynthesizer:
                 found.append(Stage(octave, "features", exact, "float32"))
         return found
 
+    def keeps_order(
+        self, exemplars: Sequence[np.ndarray], size: Size, *, is_started: bool = False
+    ) -> bool:
+        """Return whether deep correlations count at one size at least, see `stages`."""
+        octave = self.stages(exemplars, size, is_started=is_started)[0].octave
+        return not _is_large([e.shape[:2] for e in exemplars], size, octave)
+
+    def _where_ordered(self, exemplars, size, octave) -> tuple[str, ...]:
+        """Return a note where deep correlations count at smaller sizes only.
+
+        Raises:
+            ConvsuiteError: They count at none.
+        """
+        shapes = [exemplar.shape[:2] for exemplar in exemplars]
+        if _is_large(shapes, size, octave):
+            height, width = (length >> octave for length in max([size, *shapes], key=math.prod))
+            raise ConvsuiteError(
+                f"{width}x{height} pixels are too large for deep correlations, which must be held "
+                f"in memory; stay below {objective.WHOLE:,} pixels, allow more --octaves, or use "
+                "--energy gram."
+            )
+        counts = next(o for o in range(octave + 1) if not _is_large(shapes, size, o))
+        if not counts:
+            return ()
+        height, width = (length >> counts for length in size)
+        return (f"deep correlations count up to {width}x{height}, Gram matrices beyond",)
+
     def _first(self, exemplar, size, seed):
         kind = self.recipe.start
         if kind == "phase":
             return start.random_phase(exemplar, size, seed)
-        return start.pixels(exemplar, size, seed) if kind == "pixels" else start.noise(size, seed)
+        if kind == "pixels":
+            return start.pixels(exemplar, size, seed)
+        mean = 0.5 if self.network is None else self.network.mean
+        return start.noise(size, seed, mean=mean, deviation=self.recipe.deviation / 255)
+
+    def _bounds(self, exemplars):
+        if self.recipe.bounds == "exemplar":
+            return min(float(e.min()) for e in exemplars), max(float(e.max()) for e in exemplars)
+        if self.recipe.bounds == "wide":
+            return self.network.mean - 1, self.network.mean + 1
+        return 0.0, 1.0
 
     def _solve(
         self, stage, exemplars, shares, picture, *, borders, seed, mask, state, every, watch
@@ -382,8 +447,10 @@ class TextureSynthesizer:
             self.evaluation(exemplars, shares, picture.shape[:2], borders, stage.dtype),
             picture,
             steps=stage.steps,
+            bounds=self._bounds(exemplars),
             memory=min(5, self.recipe.memory) if is_large else self.recipe.memory,
             tolerance=self.recipe.tolerance,
+            still=self.recipe.still / 255,
             mask=None if mask is None else mask[..., None],
             state=state,
             every=every,
@@ -401,6 +468,8 @@ class TextureSynthesizer:
     ) -> objective.Evaluate:
         """Return energy and gradient of a picture of some size, computed in tiles if it is large.
 
+        Of large pictures, or exemplars, Gram matrices alone count.
+
         Args:
             exemplars: `(height, width, 3)` each, at the scale of the picture.
             shares: Of the exemplars.
@@ -412,9 +481,10 @@ class TextureSynthesizer:
         if not terms.scales:
             shortest = min(*size, *(min(e.shape[:2]) for e in exemplars))
             terms = dataclasses.replace(terms, scales=2 if shortest >= _SCALES_FROM else 1)
+        if terms.needs_whole and _is_large([e.shape[:2] for e in exemplars], size):
+            terms = terms.gram_alone
         targets = objective.statistics(self.network, terms, exemplars, shares, size, dtype)
-        is_tiled = objective.in_tiles(size) and not terms.needs_whole
-        make = objective.tiled if is_tiled else objective.whole
+        make = objective.tiled if objective.in_tiles(size) else objective.whole
         return make(self.network, terms, targets, borders, dtype)
 
 
@@ -430,7 +500,8 @@ def _watcher(checkpoint, watch, every, number, stages, curves):
         if checkpoint is not None and step % checkpoint.every == 0:
             checkpoint.save(number, picture, state, curves)
         if watch is not None and step % every == 0:
-            watch(Progress(number + 1, len(stages), step, stage.steps, energy, picture))
+            shown = np.clip(picture, 0, 1)
+            watch(Progress(number + 1, len(stages), step, stage.steps, energy, shown))
 
     return seen, math.gcd(*wanted)
 
@@ -497,19 +568,31 @@ def enlarged(picture: np.ndarray, size: Size, borders: Borders) -> np.ndarray:
     return np.clip(large[top : top + size[0], left : left + size[1]], 0, 1)
 
 
-def matched(picture: np.ndarray, exemplar: np.ndarray) -> np.ndarray:
-    """Give every channel the histogram of the exemplar, as the authors' notebook does."""
+def matched(
+    picture: np.ndarray, exemplars: Sequence[np.ndarray], shares: Sequence[float]
+) -> np.ndarray:
+    """Give every channel the histogram of the exemplars, as the authors' notebook does for one.
+
+    Quantiles are the weighted means of those of the exemplars.
+    """
     from skimage.exposure import match_histograms
 
-    return match_histograms(picture, exemplar, channel_axis=-1).astype(np.float32)
+    changed = [match_histograms(picture, exemplar, channel_axis=-1) for exemplar in exemplars]
+    return sum(s * c for s, c in zip(shares, changed, strict=True)).astype(np.float32)
 
 
-def _whole_strides(size, tile, octave, notes):
-    """Return a size whose every halving the network's pools divide, and the notes with a remark.
+def _is_large(shapes: Sequence[Size], size: Size, octave: int = 0) -> bool:
+    """Return whether exemplars or a result, halved so often, are worked on in tiles."""
+    halved = ([length >> octave for length in shape] for shape in (*shapes, size))
+    return any(map(objective.in_tiles, halved))
 
-    Where the result tiles it must be that large; elsewhere the rest is cut off at the end.
+
+def _whole_strides(size, tile, step, notes):
+    """Return a size that is a multiple of a step, and the notes with a remark.
+
+    The pools of a network must divide every halving. Where the result tiles it must be that large;
+    elsewhere the rest is cut off at the end.
     """
-    step = _STRIDE << octave
     worked = tuple(-(-length // step) * step for length in size)
     changed = [
         a for a, have, want in zip("yx", worked, size, strict=True) if a in tile and have != want

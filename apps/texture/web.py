@@ -109,7 +109,7 @@ def _build_style() -> None:
             content = web.chooser("Content", web.sample_pictures())
             style = web.chooser("Style", [*_textures(), *web.sample_pictures()])
             weight = gradio.Slider(
-                1, 100, value=10, step=1, label="Weight of the content", info="More keeps more."
+                1, 100, value=30, step=1, label="Weight of the content", info="More keeps more."
             )
             keep = gradio.Checkbox(label="Keep the colours of the content")
             side = gradio.Slider(96, _LARGEST, value=160, step=32, label="Longest side, in pixels")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from shared import backend, console, images, metrics
 from shared.errors import ConvsuiteError
 from shared.images import Picture
 
-from . import seamless, synth
+from . import patches, seamless, synth
 from .checkpoint import Checkpoint
 from .files import digest, write_text
 from .judge import Judge
@@ -25,6 +26,7 @@ from .synth import Progress, Size, Synthesis, TextureSynthesizer
 RESUME_FOLDER = ".resume"
 _LARGE = 1024 * 1024
 _PROBE = 128
+_PROBES = 3
 # Tiles compute forward twice, and their surroundings.
 _TILING = 1.6
 
@@ -152,13 +154,14 @@ class SynthesisWork:
             checkpoints.append(checkpoint)
         seconds = (time.perf_counter() - start) / order.variants
         scores = [self._score(result.picture, exemplar.picture) for _, result in results]
+        results = [(seed, self._checked(result)) for seed, result in results]
         ranked = sorted(zip(results, scores, strict=True), key=lambda pair: pair[1].get("sw", 0.0))
         cards = [
             self._card(synthesizer.recipe, exemplar, seed, result, score, seconds)
             for (seed, result), score in ranked
         ]
         notes += [*exemplar.notes, *(n for other in self._others for n in other.notes)]
-        notes += results[0][1].notes
+        notes += ranked[0][0][1].notes
         return Made(
             [result.picture for (_, result), _ in ranked],
             cards,
@@ -182,8 +185,10 @@ class SynthesisWork:
     def _synthesizer_for(self, pictures, size) -> tuple[TextureSynthesizer, list[str]]:
         """Return the synthesizer for an exemplar, and what is to be said about it."""
         recipe = self._synthesizer.recipe
-        is_small = not any(map(in_tiles, (size, *(p.shape[:2] for p in pictures))))
-        can_order = recipe.energy == "gram" and recipe.network == "vgg19" and is_small
+        can_order = recipe.energy == "gram" and recipe.network == "vgg19"
+        can_order &= self._synthesizer.keeps_order(
+            pictures, size, is_started=bool(self._order.strip)
+        )
         if self._order.keep_order and can_order:
             regularity = metrics.regularity(pictures[0])
             if regularity >= synth.REGULAR:
@@ -228,6 +233,21 @@ class SynthesisWork:
         path = self._out / RESUME_FOLDER / f"{exemplar.path.stem}-{key}.npz"
         return Checkpoint(path, settings, every=order.every)
 
+    @property
+    def _tiling(self) -> str:
+        return "xy" if self._order.strip else self._order.tile
+
+    def _seam(self, picture: np.ndarray) -> float:
+        """Return how visible the border is in the file."""
+        return round(metrics.tileability(images.from_float(picture, np.uint8), self._tiling), 3)
+
+    def _checked(self, result: Synthesis) -> Synthesis:
+        """Return a result that says so if its border may be seen where it should tile."""
+        if not self._tiling or self._seam(result.picture) <= metrics.VISIBLE_SEAM:
+            return result
+        note = f"the border may be seen (seam {self._seam(result.picture):.2f}); try another --seed"
+        return result._replace(notes=(*result.notes, note))
+
     def _score(self, picture, exemplar) -> dict[str, float]:
         return {} if self._judge is None else self._judge(picture, exemplar)._asdict()
 
@@ -241,7 +261,7 @@ class SynthesisWork:
                 for e in (exemplar, *self._others)
             ],
             "size": f"{width}x{height}",
-            "tile": "xy" if order.strip else order.tile,
+            "tile": self._tiling,
             "seed": seed,
             "energy": order.recipe if recipe is self._synthesizer.recipe else recipe.energy,
             "recipe": dataclasses.asdict(recipe),
@@ -254,6 +274,10 @@ class SynthesisWork:
             "notes": result.notes,
             "curves": [[float(f"{value:.6g}") for value in curve] for curve in result.curves],
         }
+        if self._tiling:
+            card["seam"] = self._seam(result.picture)
+        if order.strip:
+            card["strip"] = order.strip
         if order.mix is not None:
             card["mix"] = order.mix
         if score:
@@ -288,21 +312,33 @@ def check_size(size: Size, most: int) -> None:
 
 def estimate(synthesizer: TextureSynthesizer, exemplar: np.ndarray, size: Size) -> float:
     """Return about how many seconds a texture takes on this machine; measures a small one."""
-    probe = dataclasses.replace(
-        synthesizer.recipe, octaves=1, steps=3, patch_steps=(3, 3), coarse_steps=3
-    )
     small = exemplar[:_PROBE, :_PROBE]
-    run = TextureSynthesizer(probe, synthesizer.network)
-    run(small, small.shape[:2])  # compiles
-    start = time.perf_counter()
-    done = run.synthesise([small], small.shape[:2], seed=1)
-    steps = max(1, sum(len(curve) - 1 for curve in done.curves))
-    each = (time.perf_counter() - start) / steps / (small.shape[0] * small.shape[1])
-    pixels = sum(
-        stage.steps * (size[0] >> stage.octave) * (size[1] >> stage.octave)
-        for stage in synthesizer.stages([exemplar], size)
-    )
-    return each * pixels * (_TILING if size[0] * size[1] >= _LARGE else 1.0)
+    seconds = functools.cache(functools.partial(_seconds, synthesizer, small))
+    total = 0.0
+    for stage in synthesizer.stages([exemplar], size):
+        at = tuple(length >> stage.octave for length in size)
+        tiling = _TILING if stage.energy == "features" and in_tiles(at) else 1.0
+        each = seconds(stage.energy, stage.dtype) * tiling
+        total += stage.steps * each * math.prod(at)
+    return total
+
+
+def _seconds(synthesizer, small, energy, dtype) -> float:
+    """Return the seconds of a step, a pixel."""
+    if energy == "patch":
+        patches.descend(small, [small], [1.0], steps=1, projections=synthesizer.recipe.projections)
+        start = time.perf_counter()
+        patches.descend(
+            small, [small], [1.0], steps=_PROBES, projections=synthesizer.recipe.projections
+        )
+    else:
+        borders = ("reflect", "reflect")
+        evaluate = synthesizer.evaluation([small], [1.0], small.shape[:2], borders, dtype)
+        evaluate(small)  # compiles
+        start = time.perf_counter()
+        for _ in range(_PROBES):
+            evaluate(small)
+    return (time.perf_counter() - start) / _PROBES / math.prod(small.shape[:2])
 
 
 def _duration(seconds: float) -> str:

@@ -67,9 +67,12 @@ def test_halves_do_not_overlap():
 
 def test_methods_that_cannot_run_are_left_out_and_said(monkeypatch):
     monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(bench, "has_vgg19", lambda: False)
     ways, notes = bench.methods(["gmic", "gram-vgg19", "dcor-vgg19", "tiled", "tiled"])
     assert list(ways) == ["tiled"]
     assert [note.split()[0] for note in notes] == ["gmic", "gram-vgg19", "dcor-vgg19"]
+    monkeypatch.setattr(bench, "has_vgg19", lambda: True)
+    assert list(bench.methods(["gram-vgg19", "sendik"])[0]) == ["gram-vgg19", "sendik"]
     with pytest.raises(ConvsuiteError, match="grom: no such method"):
         bench.methods(["grom"])
 
@@ -177,7 +180,7 @@ def test_share_below_shuffled_counts_exemplars():
         return {
             "method": method, "exemplar": exemplar, "seed": seed, "gram": gram,
             "gram relative": gram, "sw relative": gram, "ac": 0.1, "copy_mean": 0.5,
-            "copy_share": copied, "steps": None, "CPU s": 1.0,
+            "copy_share": copied, "repeat_mean": 0.2, "steps": None, "CPU s": 1.0,
         }  # fmt: skip
 
     results = [result("unseen", e, 0, 0.0) for e in "ab"]

@@ -112,13 +112,44 @@ def test_sizes(texture, stones, tmp_path, monkeypatch):
     assert "--max-pixels" in refused
     assert "too small" in texture("synth", stones, "-o", out, *QUICK, "--size", "31", check=1).err
     monkeypatch.setattr(work, "_LARGE", 60 * 60)
+    monkeypatch.setattr(work, "estimate", lambda *_: 190.0)
     said = texture("synth", stones, "-o", out, *QUICK, "--size", "65x61", "--tile", "x").err
-    assert "stones.png: 65x61 pixels, about " in said
-    assert "rounded up to 72x61, so that it tiles (multiples of 8)" in said
-    picture = images.read(out / "stones.png")
-    assert picture.shape == (61, 72, 3)
+    assert "stones.png: 65x61 pixels, about 3 min on this machine" in said
+    assert images.read(out / "stones.png").shape == (61, 65, 3)  # patches fit any size
     texture("synth", stones, "-o", out, *QUICK, "--size", "32x36", "--overwrite")
     assert images.read(out / "stones.png").shape == (36, 32, 3)
+
+
+def test_an_estimate_is_near_what_it_takes(exemplar, shallow):
+    terms = synth.Terms(layers=("conv1_1", "pool2"))
+    gram = synth.Recipe(terms=terms, octaves=1, steps=20, tolerance=0.0)
+    patch = synth.Recipe("patch", octaves=1, patch_steps=(0, 15), projections=32)
+    large = np.tile(exemplar, (2, 3, 1))
+    for made in (synth.TextureSynthesizer(gram, shallow), synth.TextureSynthesizer(patch)):
+        estimated = work.estimate(made, large, large.shape[:2])
+        if made.network:
+            made.synthesise([large], seed=1)  # compiles, which is left out
+        start = time.perf_counter()
+        made.synthesise([large])
+        assert 0.4 < (time.perf_counter() - start) / estimated < 2.5
+
+
+def test_a_border_that_shows_is_said(texture, tmp_path, monkeypatch):
+    ramp = np.repeat(np.linspace(0, 1, 64, dtype=np.float32)[None, :, None], 64, 0).repeat(3, -1)
+    images.write(tmp_path / "ramp.png", ramp)
+    # Not solved at all, a picture keeps its border.
+    monkeypatch.setattr(
+        synth.TextureSynthesizer, "_solve", lambda self, *a, **k: (ramp, [1.0, 0.5])
+    )
+    out = tmp_path / "out"
+    said = texture("synth", tmp_path / "ramp.png", "-o", out, "--tile", "x", *QUICK[:4]).err
+    assert "the border may be seen (seam " in said
+    card = json.loads((out / "ramp.json").read_text())
+    assert card["seam"] == pytest.approx(
+        metrics.tileability(images.read(out / "ramp.png"), "x"), abs=0.01
+    )
+    assert card["seam"] > 1.05
+    assert "the border may be seen" in card["notes"][-1]
 
 
 def test_card_repeats_the_run(texture, stones, tmp_path):
@@ -129,6 +160,8 @@ def test_card_repeats_the_run(texture, stones, tmp_path):
     first = (out / "stones.png").read_bytes()
     card = json.loads((out / "stones.json").read_text())
     assert (card["seed"], card["tile"], card["network"]) == (5, "xy", None)
+    seam = metrics.tileability(images.read(out / "stones.png"), "xy")
+    assert card["seam"] == pytest.approx(seam, abs=0.001)
     assert len(card["curves"][0]) == 3
     recipe = synth.Recipe(**{**card["recipe"], "terms": synth.Terms(**card["recipe"]["terms"])})
     width, height = map(int, card["size"].split("x"))
@@ -370,6 +403,10 @@ def test_style_of_files(texture, stones, tmp_path, opened_once, monkeypatch):
     before, after = (images.read(tmp_path / part / "photo.jpg") for part in ("", "out"))
     assert after.shape == before.shape
     assert np.abs(after - before).mean() > 0.003
+    card = json.loads((tmp_path / "out" / "photo.jpg.json").read_text())
+    assert card["recipe"]["content_weight"] == 0.1
+    assert len(card["curve"]) > 1
+    assert card["errors"]["style"] > 0
     chroma = [picture @ style._YIQ[1:].T for picture in (before, after)]
     assert np.abs(chroma[1] - chroma[0]).mean() < 1.5 / 255
     printed = texture("style", tmp_path / "line.png", *words, check=1).err
@@ -385,7 +422,9 @@ def test_map_and_metrics_and_weights_as_json(texture, stones, tmp_path, monkeypa
     monkeypatch.setattr(mesh.turntable, "views", small)
     trimesh.creation.box((1, 1, 1)).export(tmp_path / "cube.obj")
     words = ("map", tmp_path / "cube.obj", "--texture", stones, "-o", tmp_path / "out")
-    mapped = json.loads(texture(*words, "--json").out)
+    texture(*words)
+    assert "already there" in texture(*words, check=1).err
+    mapped = json.loads(texture(*words, "--overwrite", "--json").out)
     assert mapped["mode"] == "triplanar"
     assert all(os.path.exists(file) for file in mapped["files"])
     found = json.loads(texture("metrics", stones, "--exemplar", stones, "--json").out)

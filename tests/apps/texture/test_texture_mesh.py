@@ -155,9 +155,10 @@ def test_coordinates_that_break_the_texture_are_told(tmp_path, tile):
     torus = write_uv_mesh(tmp_path / "torus.obj", "torus")
     (note,) = mesh.map_texture(torus, tile, tmp_path / "out", scale=1.5).notes
     assert note.startswith("At 36 of ")  # 24 edges along, 12 around
-    vertices, faces, uv, picture = read_back(
-        mesh.map_texture(torus, tile, tmp_path / "out", scale=1.5)
-    )
+    with pytest.raises(DataError, match="already there"):
+        mesh.map_texture(torus, tile, tmp_path / "out")
+    again = mesh.map_texture(torus, tile, tmp_path / "out", scale=1.5, overwrite=True)
+    vertices, faces, uv, picture = read_back(again)
     assert steps_across_edges(vertices, faces, uv, picture, 0.01).max() > 2 * largest_step(waves())
 
 

@@ -75,6 +75,23 @@ def test_stops_when_nothing_is_gained():
     assert len(done.curve) <= 22
 
 
+def test_stops_when_no_value_moves_any_more():
+    start, kept = np.full(50, -0.5, np.float32), {}
+
+    def watch(step, value, picture, state):
+        kept[step] = state
+
+    def run(**options):
+        return optimise.lbfgs(
+            rosenbrock, start, steps=2000, bounds=(-2, 2), tolerance=0.0, still=10.0, **options
+        )
+
+    done = run(every=40, watch=watch)
+    assert len(done.curve) == 52
+    assert run(state=kept[40]).curve == done.curve
+    assert len(optimise.lbfgs(rosenbrock, start, steps=60, tolerance=0.0).curve) > 52
+
+
 def test_a_start_without_slope_is_returned():
     done = optimise.lbfgs(lambda x: (0.0, np.zeros_like(x)), np.ones(3, np.float32), steps=5)
     np.testing.assert_array_equal(done.picture, 1)

@@ -122,6 +122,25 @@ def test_bands_and_groups_do_not_change_anything(rng, monkeypatch, limit):
     assert np.linalg.norm(in_bands[1] - gradient) < 0.1 * np.linalg.norm(gradient)
 
 
+def test_large_exemplars_are_sampled(rng, monkeypatch):
+    large = rng.uniform(size=(120, 130, 3)).astype(np.float32) ** 2
+    kernels = directions(16, 5, 0)
+    wanted = Clouds([large], [1.0], 5).quantiles(kernels, 100)
+    monkeypatch.setattr(patches, "_MOST_PATCHES", 4000)
+    sampled = Clouds([large], [1.0], 5)
+    assert sampled._views[0](kernels).shape == (16, 4000)
+    found = sampled.quantiles(kernels, 100)
+    assert 0 < np.abs(found - wanted).mean() < 0.02 * np.ptp(wanted)
+    # The patches that are drawn are patches of the exemplar.
+    every = patches._project(patches._planes(large), kernels)
+    values = np.sort(every[0])
+    near = np.searchsorted(values, found[0, 50])
+    assert values[near - 1] <= found[0, 50] <= values[near]
+    seen = sampled._views[0](kernels)[0]
+    at = np.clip(np.searchsorted(values, seen), 1, len(values) - 1)
+    assert np.minimum(seen - values[at - 1], values[at] - seen).max() < 1e-4
+
+
 def test_wrapped_energy_does_not_change_when_the_picture_rolls(rng):
     picture, exemplar = rng.random((2, 16, 20, 3)).astype(np.float32)
     clouds, kernels = Clouds([exemplar], [1], 7), directions(4, 7, 0)

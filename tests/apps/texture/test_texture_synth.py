@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from apps.texture import checkpoint, start, synth
+from apps.texture import checkpoint, objective, start, synth
 from apps.texture.objective import Terms
 from apps.texture.synth import Recipe, TextureSynthesizer
 from shared import backend
@@ -60,6 +60,73 @@ def test_half_sizes_come_first(shallow, exemplar):
     assert stages[0].octave == 2
     few = TextureSynthesizer(recipe, shallow).stages([exemplar], (256, 256))
     assert few[0].octave == 0
+
+
+@pytest.mark.parametrize(
+    ("side", "octaves", "coarsest"), [(512, 2, 1), (640, 2, 1), (1024, 2, 2), (2048, 2, 3),
+                                      (2048, 1, 0), (1024, 3, 3)]
+)  # fmt: skip
+def test_large_results_begin_smaller(shallow, side, octaves, coarsest):
+    recipe = dataclasses.replace(QUICK, octaves=octaves)
+    stages = TextureSynthesizer(recipe, shallow).stages([np.zeros((256, 256, 3))], (side, 512))
+    assert stages[0].octave == coarsest
+
+
+def test_order_counts_where_a_picture_is_small_enough(shallow, exemplar, monkeypatch):
+    monkeypatch.setattr(synth, "_SMALLEST_OCTAVE", 16)
+    monkeypatch.setattr(synth.objective, "WHOLE", 40 * 40)
+    terms = dataclasses.replace(QUICK.terms, layers=("conv1_1", "pool2"), correlation=1.0)
+    recipe = dataclasses.replace(QUICK, octaves=2, coarse_steps=2, steps=2, terms=terms)
+    synthesizer = TextureSynthesizer(recipe, shallow)
+    done = synthesizer.synthesise([exemplar], (48, 64), tile="xy")
+    assert done.notes == ("deep correlations count up to 32x24, Gram matrices beyond",)
+    assert [curve[-1] < curve[0] for curve in done.curves] == [True, True]
+    assert synthesizer.keeps_order([exemplar], (48, 64))
+    assert not synthesizer.keeps_order([exemplar], (96, 96))
+    with pytest.raises(ConvsuiteError, match=r"48x48 pixels.*--energy gram"):
+        synthesizer(exemplar, (96, 96))
+
+
+def test_one_size_is_compiled_once(shallow, exemplar, monkeypatch):
+    made, compiled = [], backend.value_and_grad
+
+    def counted(function):
+        made.append(function)
+        return compiled(function)
+
+    monkeypatch.setattr(backend, "value_and_grad", counted)
+    objective._differentiating.cache_clear()
+    synthesizer = TextureSynthesizer(dataclasses.replace(QUICK, steps=1), shallow)
+    for seed, picture in enumerate((exemplar, exemplar[::-1])):
+        synthesizer([picture, exemplar], (56, 40), seed=seed)
+    assert len(made) == 1
+
+
+def test_published_settings_start_and_stay_where_the_authors_do(shallow):
+    pictures = [np.full((40, 40, 3), 0.4, np.float32), np.full((40, 40, 3), 0.6, np.float32)]
+    pictures[0][::2], pictures[1][:, ::2] = 0.3, 0.7
+
+    def made(name, **changes):
+        terms = Terms(layers=("conv1_1", "pool2"), gram=1e3)
+        recipe = dataclasses.replace(synth.RECIPES[name], terms=terms, steps=3, **changes)
+        return TextureSynthesizer(recipe, shallow)
+
+    gatys, sendik = made("gatys", match_colours=False), made("sendik")
+    inside = gatys.synthesise(pictures, (40, 40)).picture
+    assert inside.min() >= np.float32(0.3)
+    assert inside.max() <= np.float32(0.7)
+    grey, finer = (s._first(pictures[0], (40, 40), 0) for s in (gatys, sendik))
+    np.testing.assert_allclose(grey.mean((0, 1)), shallow.mean, atol=1e-3)
+    assert grey.std() > 5 * (finer - shallow.mean).std()
+    low, high = sendik._bounds(pictures)
+    np.testing.assert_allclose(high - low, 2, atol=1e-6)
+    assert synth.RECIPES["sendik"].still == 0.5
+    # Colours of a mixture lie between those of its exemplars.
+    dark, mixed, light = (
+        made("gatys").synthesise(pictures, (40, 40), mix=mix).picture.mean()
+        for mix in ([1, 0], [0.5, 0.5], [0, 1])
+    )
+    assert dark < 0.4 < mixed < 0.6 < light
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

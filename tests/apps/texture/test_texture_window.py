@@ -34,8 +34,9 @@ watch = progress.Follow.watch
 
 def waiting(self, path, seen):
     watch(self, path, seen)
-    while self._window is not None and not self._window.is_closed():
-        self._window.key(0.05)
+    window = self._preview._window
+    while window is not None and not window.is_closed():
+        window.key(0.05)
 
 progress.Follow.watch = waiting
 try:
