@@ -99,7 +99,8 @@ $(VENV)/.system: Makefile
 
 LIST_REQUIREMENTS := import tomllib; \
 	project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	wanted = project["dependencies"] + project["optional-dependencies"]["dev"]; \
+	extras = project["optional-dependencies"]; \
+	wanted = project["dependencies"] + extras["dev"] + extras["trunks"]; \
 	print(*(line for line in wanted if not line.startswith(("tensorflow", "open3d"))))
 
 define create_venv

@@ -99,6 +99,7 @@ def test_strides_and_offsets_of_tensors_are_honoured(tmp_path, write):
     assert arrays["nothing"].shape == (0, 4)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("legacy", [False, True])
 def test_equal_to_torch_load(tmp_path, legacy):
     torch = pytest.importorskip("torch")
@@ -130,6 +131,7 @@ def test_equal_to_torch_load(tmp_path, legacy):
         np.testing.assert_array_equal(arrays[key], value.numpy(), err_msg=key)
 
 
+@pytest.mark.backends
 def test_a_state_dict_alone_with_version_numbers_of_modules(tmp_path):
     torch = pytest.importorskip("torch")
     state = torch.nn.BatchNorm2d(4).state_dict()

@@ -70,6 +70,7 @@ def test_padding_must_be_known():
         backbones.create("resnet18", padding="keras")
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("bottleneck", [False, True])
 @pytest.mark.parametrize("groups", [1, 4])
 def test_blocks_are_those_of_torch(bottleneck, groups, rng):

