@@ -26,6 +26,26 @@ def shallow():
     return features.open_network("random", taps=["pool2"])
 
 
+@pytest.fixture
+def narrow():
+    """Return a function that makes networks of few channels up to the second pool."""
+    import keras
+
+    def make(*channels):
+        generator = np.random.default_rng(0)
+        parameters, before = {}, 3
+        for tap, count in zip(("conv1_1", "conv1_2", "conv2_1", "conv2_2"), channels, strict=True):
+            kernel = generator.normal(0, np.sqrt(2 / (9 * before)), (3, 3, before, count))
+            pair = (kernel, generator.normal(0, 0.1, count))
+            parameters[tap] = features.Convolution(
+                *(keras.ops.convert_to_tensor(a.astype(keras.config.floatx())) for a in pair)
+            )
+            before = count
+        return features.Network("random", np.float32([0.5, 0.5, 0.5]), parameters)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def hed():
     """The installed trunk, with all that style transfer and textures need."""

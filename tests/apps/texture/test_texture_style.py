@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from apps.texture import style
 from apps.texture.style import _YIQ, StyleRecipe, StyleTransfer, with_colours_of
 from shared import metrics
 from shared.errors import ConvsuiteError
@@ -35,6 +36,18 @@ def test_more_weight_keeps_more_of_the_content(transfer, content):
     assert many.content < few.content
     assert few.style < many.style
     assert few.picture.shape == content.shape
+
+
+@pytest.mark.backends
+def test_style_comes_nearer_and_content_goes(narrow, exemplar, content, monkeypatch):
+    monkeypatch.setattr(style, "_SHALLOW_STYLE", ("conv1_1", "pool2"))
+    monkeypatch.setattr(style, "_SHALLOW_CONTENT", "conv2_1")
+    few = StyleTransfer(narrow(8, 8, 8, 8), [exemplar], QUICK)
+    done = few.stylise(content)
+    before = few.errors(content, content)
+    assert before[0] < 1e-6 < done.content
+    assert done.style < 0.5 * before[1]
+    assert done.curve == sorted(done.curve, reverse=True)
 
 
 def test_endless_weight_returns_the_content(transfer, content):
