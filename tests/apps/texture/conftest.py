@@ -26,6 +26,12 @@ def shallow():
     return features.open_network("random", taps=["pool2"])
 
 
+@pytest.fixture(scope="session")
+def deep():
+    """Random kernels up to the third pool, as deep as textures need."""
+    return features.open_network("random", taps=["pool3"])
+
+
 @pytest.fixture
 def narrow():
     """Return a function that makes networks of few channels up to the second pool."""

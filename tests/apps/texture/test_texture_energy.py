@@ -182,21 +182,22 @@ def test_gradients_equal_central_differences(double, narrow):
 @pytest.mark.parametrize(
     ("size", "side", "borders", "scales"),
     [
-        ((32, 48), 16, ("wrap", "reflect"), 2),
+        # Tiles of 64 x 64 and 64 x 32; of 96 x 96, 96 x 64, 32 x 96 and 32 x 64.
+        ((128, 160), 64, ("wrap", "reflect"), 1),
+        ((128, 160), 96, ("reflect", "wrap"), 2),
         pytest.param((512, 512), 64, ("reflect", "reflect"), 2, marks=pytest.mark.slow),
         pytest.param((512, 512), 128, ("wrap", "wrap"), 2, marks=pytest.mark.slow),
         pytest.param((512, 512), 256, ("reflect", "reflect"), 1, marks=pytest.mark.slow),
         pytest.param((512, 512), 200, ("wrap", "reflect"), 1, marks=pytest.mark.slow),
     ],
 )
-def test_tiles_give_energy_and_gradient_of_the_whole(
-    shallow, exemplar, size, side, borders, scales
-):
-    terms = Terms(layers=("conv1_1", "pool1", "pool2"), scales=scales)
-    targets = objective.statistics(shallow, terms, [exemplar], [1.0], size)
+def test_tiles_give_energy_and_gradient_of_the_whole(deep, exemplar, size, side, borders, scales):
+    terms = Terms(scales=scales)
+    assert (terms.layers[-1], features.halo(terms.layers, deep.name)) == ("pool3", 24)
+    targets = objective.statistics(deep, terms, [exemplar], [1.0], size)
     picture = start.random_phase(exemplar, size, 1)
-    value, gradient = objective.whole(shallow, terms, targets, borders)(picture)
-    total, slope = objective.tiled(shallow, terms, targets, borders, side=side)(picture)
+    value, gradient = objective.whole(deep, terms, targets, borders)(picture)
+    total, slope = objective.tiled(deep, terms, targets, borders, side=side)(picture)
     assert total == pytest.approx(value, rel=1e-5)
     assert np.abs(slope - gradient).max() < 1e-5 * np.abs(gradient).max()
 
