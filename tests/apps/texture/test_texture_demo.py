@@ -34,6 +34,15 @@ def page(monkeypatch, capsys, deep, tmp_path):
         printed = run(*words).out
         return demos.Done(f"convsuite texture {words[0]}", json.loads(printed))
 
+    sample = demos.sample
+
+    def smaller(name):
+        if not name.startswith("textures/"):
+            return sample(name)
+        images.write(tmp_path / name, images.read(sample(name))[:96, :96])
+        return tmp_path / name
+
+    monkeypatch.setattr(demos, "sample", smaller)
     monkeypatch.setattr(demos, "convsuite", convsuite)
     monkeypatch.setattr(synth, "open_network", lambda *_, **__: deep)
     monkeypatch.setattr(style, "open_network", lambda *_, **__: deep)

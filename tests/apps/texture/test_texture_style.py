@@ -53,8 +53,8 @@ def test_learned_features_follow_the_weight_of_the_content(hed):
     photograph = cv2.resize(features.photographs()[0], (48, 48), interpolation=cv2.INTER_AREA)
     learned = StyleTransfer(hed, [samples.weave((96, 96))])
     done = {}
-    for weight in (1, 10, 100, 1e9):
-        learned.recipe = StyleRecipe(content_weight=weight, steps=(0, 20))
+    for weight, steps in ((1, 20), (10, 20), (100, 20), (1e9, 3)):
+        learned.recipe = StyleRecipe(content_weight=weight, steps=(0, steps))
         done[weight] = learned.stylise(photograph)
     found = [(done[weight].content, done[weight].style) for weight in (1, 10, 100)]
     assert found[0][0] > found[1][0] > found[2][0]
