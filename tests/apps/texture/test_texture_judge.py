@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from apps.texture import baselines
+from apps.texture import baselines, start
 from apps.texture.judge import Judge, Score
-from apps.texture.synth import TextureSynthesizer
+from apps.texture.samples import weave
+from apps.texture.synth import Recipe, TextureSynthesizer
 from shared import backbones, images, metrics
 from shared.backbones import trunks
 from shared.errors import ConvsuiteError, WeightsError
@@ -104,6 +105,24 @@ def test_squeezenet_ranks_real_textures(squeezenet, data):
     assert score.copy_share == 0
     assert score.copy_mean == pytest.approx(0.46, abs=0.01)
     assert score.ac == pytest.approx(0.044, abs=0.001)
+
+
+def test_learned_features_come_nearer_than_random_ones(judge, hed, deep):
+    """Made from the left half of a weave, judged by the right half."""
+    seen, unseen = (np.ascontiguousarray(half) for half in np.split(weave((96, 192)), 2, axis=1))
+
+    def made(network):
+        recipe = Recipe(network=network.name, octaves=1, steps=12)
+        return TextureSynthesizer(recipe, network)(seen)
+
+    wanted = judge.features(unseen)
+    learned, rough, begun = (
+        np.array(judge.compare(judge.features(picture), wanted))
+        for picture in (made(hed), made(deep), start.random_phase(seen, (96, 96), 0))
+    )
+    assert np.all(learned < 0.85 * rough)
+    assert np.all(rough < begun)
+    assert np.all(learned < [0.42, 0.75])
 
 
 def test_a_file_of_another_network_is_refused(data):

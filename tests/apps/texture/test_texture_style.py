@@ -1,8 +1,10 @@
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 
+from apps.texture import features, samples, style
 from apps.texture.style import _YIQ, StyleRecipe, StyleTransfer, with_colours_of
 from shared import metrics
 from shared.errors import ConvsuiteError
@@ -17,11 +19,8 @@ def content():
 
 
 @pytest.fixture(scope="module")
-def transfer(exemplar):
-    from apps.texture import features
-
-    network = features.open_network("random", taps=["pool3"])
-    return StyleTransfer(network, [exemplar], QUICK)
+def transfer(deep, exemplar):
+    return StyleTransfer(deep, [exemplar], QUICK)
 
 
 def with_settings(transfer, **settings):
@@ -37,9 +36,31 @@ def test_more_weight_keeps_more_of_the_content(transfer, content):
     assert few.picture.shape == content.shape
 
 
-def test_endless_weight_returns_the_content(transfer, content):
-    done = with_settings(transfer, content_weight=1e9).stylise(content)
-    assert metrics.psnr(done.picture, content) > 35
+@pytest.mark.backends
+def test_style_comes_nearer_and_content_goes(narrow, exemplar, content, monkeypatch):
+    monkeypatch.setattr(style, "_SHALLOW_STYLE", ("conv1_1", "pool2"))
+    monkeypatch.setattr(style, "_SHALLOW_CONTENT", "conv2_1")
+    few = StyleTransfer(narrow(8, 8, 8, 8), [exemplar], QUICK)
+    done = few.stylise(content)
+    before = few.errors(content, content)
+    assert before[0] < 1e-6 < done.content
+    assert done.style < 0.5 * before[1]
+    assert done.curve == sorted(done.curve, reverse=True)
+
+
+def test_learned_features_follow_the_weight_of_the_content(hed):
+    """On the layers of the paper; the astronaut in a weave, 48 x 48."""
+    photograph = cv2.resize(features.photographs()[0], (48, 48), interpolation=cv2.INTER_AREA)
+    learned = StyleTransfer(hed, [samples.weave((96, 96))])
+    done = {}
+    for weight, steps in ((1, 20), (10, 20), (100, 20), (1e9, 3)):
+        learned.recipe = StyleRecipe(content_weight=weight, steps=(0, steps))
+        done[weight] = learned.stylise(photograph)
+    found = [(done[weight].content, done[weight].style) for weight in (1, 10, 100)]
+    assert found[0][0] > found[1][0] > found[2][0]
+    assert found[0][1] < found[1][1] < found[2][1]
+    assert metrics.psnr(done[1e9].picture, photograph) > 35
+    assert metrics.psnr(done[100].picture, photograph) < 25
 
 
 def test_colours_are_kept(transfer, content):
