@@ -1,14 +1,20 @@
 """Weights of other programs in our networks: same output, or refused with both tables."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
 from caffe_files import caffe_layer
+from comparing import difference, pictures
 from comparing import randomise as randomise_by
+from comparing import run as run_once
+from torch_files import save_state_dict
 
 from shared import backbones, checkpoints
 from shared import weights as store
 from shared.backbones import load
+from shared.backbones.classify import Classifier
+from shared.backbones.macs import abstract
 from shared.errors import ConvsuiteError, WeightsError
 
 
@@ -40,31 +46,78 @@ def batch(rng):
     return rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    ("twin", "name", "suffix"),
-    [
-        ("VGG16", "vgg16", ".h5"),
-        ("MobileNet", "mobilenet_v1", ".h5"),
-        ("MobileNet", "mobilenet_v1", ".weights.h5"),
-    ],
-)
-def test_files_of_keras_applications(tmp_path, batch, twin, name, suffix):
-    options = {"classes": 7, "input_shape": (32, 32, 3)}
-    twin = getattr(keras.applications, twin)
-    theirs = randomise(twin(weights=None, classifier_activation=None, **options))
-    file = tmp_path / f"twin{suffix}"
-    theirs.save(file) if suffix == ".h5" else theirs.save_weights(file)
-    ours = backbones.create(name, weights=file, features=["logits"], **options)
-    expected = run(theirs, batch)
-    tolerance = 1e-4 * np.abs(expected).max()
-    assert tolerance > 1e-5
-    np.testing.assert_allclose(run(ours, batch), expected, atol=tolerance)
-    # A cut network takes its part of the same file, whatever its number of classes.
-    cut = values(backbones.create(name, weights=file, input_shape=(32, 32, 3), top=False))
-    whole = values(ours)
+def test_a_cut_network_takes_its_part_of_a_file(tmp_path):
+    whole = randomise(backbones.create("mobilenet_v1", 7, (32, 32, 3), alpha=0.25))
+    whole.save(tmp_path / "a.h5")
+    # Whatever its number of classes.
+    options = {"input_shape": (32, 32, 3), "top": False, "alpha": 0.25}
+    cut = values(backbones.create("mobilenet_v1", weights=tmp_path / "a.h5", **options))
+    whole = values(whole)
     assert 0 < len(cut) < len(whole)
     for key, value in cut.items():
         np.testing.assert_array_equal(value, whole[key])
+
+
+@pytest.mark.parametrize("suffix", ["_notop.h5", ".weights.h5", "download"])
+def test_layers_that_keras_numbers_in_a_cut_network(suffix, tmp_path, monkeypatch):
+    """The classifier has a name, and is missing in the file, in the network, or in both."""
+    options = {"weights": None, "input_shape": (71, 71, 3)}
+    twin = randomise(keras.applications.Xception(include_top=suffix == ".weights.h5", **options))
+    weights = tmp_path / f"twin{suffix}"
+    if suffix == "download":
+        weights = "imagenet"
+        monkeypatch.setattr(keras.applications, "Xception", lambda **options: twin)
+    else:
+        (twin.save_weights if suffix == ".weights.h5" else twin.save)(weights)
+    ours = backbones.trunk("xception", features=["stage2", "stage4"], weights=weights)
+    theirs = keras.Model(twin.input, twin.get_layer("block14_sepconv2_act").output)
+    batch = pictures(np.random.default_rng(0), 71, 1)
+    expected = run_once(theirs, batch)
+    assert np.abs(expected).max() > 0.1
+    found = keras.ops.convert_to_numpy(ours(batch, training=False)[1])
+    assert difference(found, expected) < 1e-4
+
+
+def numbered_by_keras(model, path, swap=()):
+    """Write a file of Keras 2 whose layers go by their class and a number."""
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    if swap:
+        first, second = swap
+        layers[first], layers[second] = layers[second], layers[first]
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [f"conv2d_{i}" for i in range(1, len(layers) + 1)]
+        for name, layer in zip(file.attrs["layer_names"], layers.values(), strict=True):
+            group = file.create_group(name)
+            group.attrs["weight_names"] = ["kernel:0", "bias:0"]
+            for variable in layer.weights:
+                group[f"{variable.name}:0"] = keras.ops.convert_to_numpy(variable.value)
+
+
+def test_order_counts_where_names_tell_nothing_and_everything_fits(tmp_path):
+    model = randomise(backbones.create("squeezenet1.1", classes=3))
+    numbered_by_keras(model, tmp_path / "a.h5")
+    same_weights(model, backbones.create("squeezenet1.1", 3, weights=tmp_path / "a.h5"))
+    branches = ("fire2_expand1x1", "fire2_expand3x3")
+    numbered_by_keras(model, tmp_path / "b.h5", branches)
+    with pytest.raises(WeightsError, match=r"does not fit squeezenet1\.1: 2 of 52") as error:
+        backbones.create("squeezenet1.1", 3, weights=tmp_path / "b.h5")
+    assert all(name in str(error.value) for name in branches)
+
+
+def test_order_counts_for_nothing_where_there_are_names_or_branches(tmp_path):
+    model = backbones.create("squeezenet1.1", classes=3)
+    layers = [layer for layer in model.layers if layer.weights]
+    for name_of in (lambda i: f"towers.t{i}", str):
+        arrays = {
+            f"{name_of(i)}.{variable.name}": keras.ops.convert_to_numpy(variable.value)
+            for i, layer in enumerate(layers)
+            for variable in layer.weights
+        }
+        np.savez(tmp_path / "a.npz", **arrays)
+        with pytest.raises(WeightsError, match=r"does not fit squeezenet1\.1: 104 of") as error:
+            backbones.create("squeezenet1.1", 3, weights=tmp_path / "a.npz")
+        assert "conv1/kernel" in str(error.value)
+        assert f"{name_of(0)}/kernel" in str(error.value)
 
 
 def test_weights_of_another_network_are_refused_with_both_tables(tmp_path):
@@ -254,6 +307,93 @@ def test_mobilenet_v2_of_torchvision_has_a_network_of_its_own(tmp_path, batch):
     assert np.abs(run(other, batch) - expected).max() > 1e-3
 
 
+def refusals(file, name):
+    """Return what the four ways to a network say about a file."""
+    ways = (
+        lambda: backbones.create(name, weights=file),
+        lambda: backbones.trunk(name, [backbones.spec(name).body], file),
+        lambda: load.import_weights(file, name, out=file.with_name("none.keras")),
+        lambda: Classifier(name, file),
+    )
+    for way in ways:
+        with pytest.raises(WeightsError) as error:
+            way()
+        assert not file.with_name("none.keras").exists()
+        yield str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".npz"])
+@pytest.mark.parametrize(
+    ("name", "key", "other"),
+    [
+        ("squeezenet1.1", "features.0.weight", "squeezenet1.1_torch"),
+        ("vgg19", "features.0.weight", "vgg19_torch"),
+        ("resnet50", "layer1.0.conv1.weight", "resnet50_v1.5"),
+        ("inception_v3", "Mixed_5b.branch1x1.conv.weight", "inception_v3_torch"),
+        ("inception_resnet_v2", "conv2d_1a.conv.weight", "inception_resnet_v2_torch"),
+    ],
+)
+def test_files_that_fit_but_mean_something_else_are_refused(name, key, other, suffix, tmp_path):
+    file = tmp_path / f"a{suffix}"
+    save = save_state_dict if suffix == ".pth" else lambda path, arrays: np.savez(path, **arrays)
+    save(file, {key: np.ones((64, 3, 3, 3), np.float32)})
+    ways = refusals(file, name) if name == "squeezenet1.1" else [refused(file, name)]
+    for message in ways:
+        assert message.endswith(f"load it into {other}.")
+        assert "\n" not in message
+    assert backbones.spec(other).name == other
+
+
+def refused(file, name):
+    with pytest.raises(WeightsError) as error:
+        backbones.create(name, features=[backbones.spec(name).taps[2].name], weights=file)
+    return str(error.value)
+
+
+def test_files_of_caffe_go_to_the_constants_they_were_trained_with(tmp_path):
+    content = caffe_layer("conv1", "Convolution", np.ones((96, 3, 11, 11)), np.zeros(96))
+    alexnet, caffenet = tmp_path / "a.caffemodel", tmp_path / "c.caffemodel"
+    norm, pool = caffe_layer("norm1", "LRN"), caffe_layer("pool1", "Pooling")
+    alexnet.write_bytes(content + norm + pool)
+    caffenet.write_bytes(content + pool + norm)
+    for file, name in ((alexnet, "alexnet_caffe"), (caffenet, "caffenet")):
+        model = backbones.create(name, features=["conv1"], weights=file)
+        np.testing.assert_array_equal(values(model)["conv1/kernel"], 1)
+        assert "alexnet_caffe or caffenet" in refused(file, "alexnet")
+    for file, name in ((caffenet, "alexnet_caffe"), (alexnet, "caffenet")):
+        assert "another order" in refused(file, name)
+    assert "no network for this file" in refused(alexnet, "zfnet")
+    assert "resnet50." in refused(alexnet, "resnet50_v1.5")
+    norm = abstract(backbones.create, "caffenet").get_layer("norm1")
+    assert (norm.k, norm.normalize_by_n) == (1, True)
+
+
+def test_a_card_of_another_network_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "user_dir", lambda: tmp_path / "user")
+    model = randomise(backbones.create("squeezenet1.1_torch", classes=3))
+    np.savez(tmp_path / "a.npz", **values(model))
+    file = load.import_weights(tmp_path / "a.npz", "squeezenet1.1_torch", classes=3)
+    same_weights(model, backbones.create("squeezenet1.1_torch", 3, weights=file))
+    with pytest.raises(WeightsError, match=r"weights of squeezenet1.1_torch, not of squeezenet1.1"):
+        backbones.create("squeezenet1.1", 3, weights=file)
+
+
+def test_a_missing_key_of_a_state_dict_is_named_in_one_line(tmp_path):
+    model = randomise(backbones.create("squeezenet1.1_torch", classes=3))
+    state = {}
+    for name, (kernel, bias) in ((la.name, la.get_weights()) for la in model.layers if la.weights):
+        state[f"{name}.weight"] = kernel.transpose(3, 2, 0, 1)
+        state[f"{name}.bias"] = bias
+    del state["fire5_expand3x3.bias"]
+    save_state_dict(tmp_path / "a.pth", state)
+    message = (
+        r"^.*a\.pth does not fit squeezenet1\.1_torch: it has no array for fire5_expand3x3/bias"
+    )
+    with pytest.raises(WeightsError, match=message) as error:
+        backbones.create("squeezenet1.1_torch", classes=3, weights=tmp_path / "a.pth")
+    assert "\n" not in str(error.value)
+
+
 def in_torch_layout(value):
     return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
 
@@ -285,13 +425,22 @@ def in_torch_layout(value):
     ],
 )  # fmt: skip
 def test_names_of_other_programs(name, theirs):
-    spec = backbones.spec(name)
-    from shared.backbones.macs import abstract
-
+    ours = load.names.translator(backbones.spec(name))
     layers = {layer.name for layer in abstract(backbones.create, name).layers}
-    for ours, foreign in theirs.items():
-        assert ours in layers
-        assert load.names.ours(name, spec.family, foreign) == ours
+    for layer, foreign in theirs.items():
+        assert layer in layers
+        assert ours(foreign) == layer
+
+
+def name_in_caffe(layer):
+    """Return what He's Caffe networks call a layer."""
+    if layer in ("conv1_conv", "conv1_bn"):
+        return {"conv1_conv": "conv1", "conv1_bn": "bn_conv1"}[layer]
+    if layer == "predictions":
+        return "fc1000"
+    stage, block, number, kind = layer.split("_")
+    place = f"{stage[-1]}{'abc'[int(block[-1]) - 1]}_branch2{'ab'[int(number) - 1]}"
+    return f"{'res' if kind == 'conv' else 'bn'}{place}"
 
 
 def test_a_network_of_caffe_with_sums_and_scale_layers(tmp_path):
@@ -299,18 +448,23 @@ def test_a_network_of_caffe_with_sums_and_scale_layers(tmp_path):
     content = b""
     for layer in model.layers:
         arrays = [keras.ops.convert_to_numpy(v.value) for v in layer.weights]
+        name = name_in_caffe(layer.name) if arrays else ""
         if len(arrays) == 4:
             gamma, beta, mean, variance = arrays
             factor = np.float32([64])
-            content += caffe_layer(f"a{layer.name}", "BatchNorm", mean * 64, variance * 64, factor)
-            content += caffe_layer(f"scale{layer.name}", "Scale", gamma, beta)
+            content += caffe_layer(name, "BatchNorm", mean * 64, variance * 64, factor)
+            content += caffe_layer(name.replace("bn", "scale"), "Scale", gamma, beta)
         elif arrays:
             kind = "InnerProduct" if arrays[0].ndim == 2 else "Convolution"
-            content += caffe_layer(f"a{layer.name}", kind, in_torch_layout(arrays[0]), *arrays[1:])
+            content += caffe_layer(name, kind, in_torch_layout(arrays[0]), *arrays[1:])
     (tmp_path / "a.caffemodel").write_bytes(content)
     assert checkpoints.detect(tmp_path / "a.caffemodel") == "caffe"
     loaded = backbones.create("resnet20", classes=3, weights=tmp_path / "a.caffemodel")
     same_weights(model, loaded)
+    (tmp_path / "a.caffemodel").write_bytes(content[:-100])
+    with pytest.raises(WeightsError, match=r"^.*a\.caffemodel: .*cut off.*$") as error:
+        backbones.create("resnet20", classes=3, weights=tmp_path / "a.caffemodel")
+    assert "\n" not in str(error.value)
 
 
 def test_depthwise_kernels_of_torch(tmp_path):
