@@ -40,20 +40,10 @@ def in_order(model):
 
 
 VARIANCE = 0.04  # makes the epsilon of normalisations, 1e-3, matter
-FEWER = {"repeats": (2, 2, 2)}
-# Network, what differs from the published one, side (the smallest, but for Xception one with an
-# even map), and layers of Keras' twin that have a number instead of a name (or another one: the
-# last block of Keras is always number 10).
-TWINS = [
-    ("inception_v3", {}, 75, 188),
-    ("inception_resnet_v2", FEWER, 75, 103),
-    pytest.param(("inception_resnet_v2", {}, 75, 406), marks=pytest.mark.slow),
-    ("xception", {}, 75, 8),
-]
 
 
 def leave_blocks_out(monkeypatch):
-    """Let Inception-ResNet v2 of Keras have two blocks of each kind, as `FEWER` says."""
+    """Let Inception-ResNet v2 of Keras have two blocks of each kind."""
     module = sys.modules[keras.applications.InceptionResNetV2.__module__]
     block = module.inception_resnet_block
 
@@ -64,41 +54,23 @@ def leave_blocks_out(monkeypatch):
     monkeypatch.setattr(module, "inception_resnet_block", first_or_last)
 
 
-@pytest.fixture(scope="module", params=TWINS, ids=lambda twin: twin[0] + "_small" * bool(twin[1]))
-def twins(request):
-    """A network, its twin of `keras.applications` with random weights, and how many came over."""
-    name, variant, side, unnamed = request.param
-    with pytest.MonkeyPatch.context() as patch:
-        if variant:
-            leave_blocks_out(patch)
-        theirs = randomise(twin(name, side), np.random.default_rng(0), VARIANCE)
-    ours = logits(name, side, **variant)
-    # Layers without a name come over in their order.
-    assert carry_over(theirs, ours) == unnamed
-    return ours, theirs, side
-
-
-def test_networks_equal_their_twin_in_keras(twins, rng):
-    ours, twin, side = twins
-    assert in_order(ours) == in_order(twin)
-    batch = pictures(rng, side, 1)
-    theirs = run(twin, batch)
-    assert np.abs(theirs).max() > 0.1
-    assert difference(run(ours, batch), theirs) < 1e-4
-
-
-def test_another_epsilon_breaks_the_equality(twins, rng):
-    ours, twin, side = twins
-    batch = pictures(rng, side, 1)
-    layers = [layer for layer in ours.layers if hasattr(layer, "epsilon")]
-    assert layers
-    for layer in layers:
-        layer.epsilon = 1e-5
-    try:
-        assert difference(run(ours, batch), run(twin, batch)) > 1e-3
-    finally:
-        for layer in layers:
-            layer.epsilon = 1e-3
+def test_a_small_inception_resnet_equals_its_twin_in_keras(monkeypatch, rng):
+    """The whole one takes minutes, see `test_twins.py`."""
+    leave_blocks_out(monkeypatch)
+    theirs = randomise(twin("inception_resnet_v2", 75), rng, VARIANCE)
+    ours = logits("inception_resnet_v2", 75, repeats=(2, 2, 2))
+    # Layers with a number instead of a name come over in their order; the last block of Keras is
+    # always number 10.
+    assert carry_over(theirs, ours) == 103
+    assert in_order(ours) == in_order(theirs)
+    batch = pictures(rng, 75, 1)
+    expected = run(theirs, batch)
+    assert np.abs(expected).max() > 0.1
+    assert difference(run(ours, batch), expected) < 1e-4
+    for layer in ours.layers:
+        if hasattr(layer, "epsilon"):
+            layer.epsilon = 1e-5
+    assert difference(run(ours, batch), expected) > 1e-3
 
 
 def symmetric_pool(monkeypatch):
@@ -177,18 +149,6 @@ def test_symmetric_padding_breaks_nasnet(monkeypatch, rng):
     carry_over(right, wrong)
     batch = pictures(rng, 45, 1)
     assert difference(run(wrong, batch), run(right, batch)) > 1e-2
-
-
-@pytest.mark.slow  # its cells are those of the twins above, its size is that of its spec
-def test_nasnet_large_has_the_layers_of_keras():
-    side = {"input_shape": (32, 32, 3)}
-    twin = abstract(keras.applications.NASNetLarge, weights=None, **side)
-    ours = abstract(backbones.create, "nasnet_large", **side)
-    theirs, mine = (
-        [(layer.name, [w.shape for w in layer.weights]) for layer in model.layers if layer.weights]
-        for model in (twin, ours)
-    )
-    assert mine == theirs
 
 
 def parameters(name, **arguments):

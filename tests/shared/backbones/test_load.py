@@ -398,40 +398,6 @@ def in_torch_layout(value):
     return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
 
 
-@pytest.mark.parametrize(
-    ("name", "theirs"),
-    [
-        ("squeezenet1.1", {"conv1": "features.0", "fire2_squeeze1x1": "features.3.squeeze",
-          "fire9_expand3x3": "features.12.expand3x3", "fire5_expand1x1": "features.7.expand1x1",
-          "fire8_squeeze1x1": "features.11.squeeze", "conv10": "classifier.1"}),
-        ("squeezenet1.0", {"fire4_squeeze1x1": "features.5.squeeze",
-          "fire5_squeeze1x1": "features.7.squeeze", "fire9_expand1x1": "features.12.expand1x1"}),
-        ("squeezenet1.1", {"fire2_squeeze1x1": "fire2/squeeze1x1", "conv10": "conv10"}),
-        ("densenet121", {"conv1_conv": "features.conv0", "conv1_bn": "features.norm0",
-          "conv2_block1_0_bn": "features.denseblock1.denselayer1.norm1",
-          "conv5_block16_1_conv": "features.denseblock4.denselayer16.conv1",
-          "conv3_block2_1_bn": "features.denseblock2.denselayer2.norm.2",
-          "pool2_conv": "features.transition1.conv", "pool4_bn": "features.transition3.norm",
-          "bn": "features.norm5", "predictions": "classifier"}),
-        ("resnet50_v1.5", {"conv1_bn": "bn1", "conv3_block1_0_bn": "layer2.0.downsample.1",
-          "conv5_block3_3_conv": "layer4.2.conv3", "predictions": "fc"}),
-        ("resnet101", {"conv1_bn": "bn_conv1", "conv2_block1_0_conv": "res2a_branch1",
-          "conv2_block2_3_bn": "bn2b_branch2c", "conv4_block23_2_conv": "res4b22_branch2b",
-          "predictions": "fc1000"}),
-        ("googlenet", {"inception_3a_3x3_reduce": "inception_3a/3x3_reduce",
-          "loss3_classifier": "loss3/classifier"}),
-        ("vgg16_hed", {"block3_conv3": "block3/conv2d_2", "block1_conv1": "block1/conv2d",
-          "side4": "dsn4", "fuse": "fuse"}),
-    ],
-)  # fmt: skip
-def test_names_of_other_programs(name, theirs):
-    ours = load.names.translator(backbones.spec(name))
-    layers = {layer.name for layer in abstract(backbones.create, name).layers}
-    for layer, foreign in theirs.items():
-        assert layer in layers
-        assert ours(foreign) == layer
-
-
 def name_in_caffe(layer):
     """Return what He's Caffe networks call a layer."""
     if layer in ("conv1_conv", "conv1_bn"):
