@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from shared import assets, backend, checkpoints
 from shared import weights as store
-from shared.errors import WeightsError, reason
+from shared.errors import ConvsuiteError, WeightsError, reason
 
 from . import names
 from .macs import abstract
@@ -151,6 +151,9 @@ def import_weights(
     out: str | Path | None = None,
     layout: Layout | None = None,
     bgr: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    variant: Mapping[str, Any] | None = None,
 ) -> Path:
     """Turn a weight file of another program into a `.keras` file with a card.
 
@@ -164,12 +167,17 @@ def import_weights(
         out: The file to write; `NAME.keras` in the user's folder by default.
         layout: As for `load_file`.
         bgr: As for `load_file`.
+        mean: Mean of the pictures it was trained on, on values of 0..1, one number or one per
+            channel; for networks of the kind `unit`.
+        std: Their standard deviation, likewise.
+        variant: Arguments of the constructor that differ from those of the network, such as
+            `alpha` of MobileNets; `trunk` builds it with them again.
 
     Returns:
         The file written.
 
     Raises:
-        ConvsuiteError: Unknown network.
+        ConvsuiteError: Unknown network or variant, or a mean or deviation that does not belong.
         WeightsError: Not readable, does not fit, the target exists, or weights of this name are
             shipped.
     """
@@ -182,9 +190,16 @@ def import_weights(
     target = Path(out) if out is not None else store.user_dir() / APP / f"{name}.keras"
     if target.exists():
         raise WeightsError(f"{target}: this file exists already; choose another with --out.")
-    model = create(name, classes=classes)
+    moments = _moments(entry, mean, std)
+    model = create(name, classes=classes, **(variant or {}))
     load_file(model, entry, file, layout=layout, bgr=bgr)
-    settings = {"network": name, "classes": model.output_shape[-1], "imported": fingerprint(model)}
+    settings = {
+        "network": name,
+        "classes": model.output_shape[-1],
+        "imported": fingerprint(model),
+        **moments,
+        **({"variant": dict(variant)} if variant else {}),
+    }
     with Path(file).open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
     card = store.Card(
@@ -197,6 +212,27 @@ def import_weights(
     )
     store.save_model(model, target, card)
     return target
+
+
+def _moments(
+    spec: Spec, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> dict[str, list[float]]:
+    """Return mean and deviation as cards hold them, checked; nothing where none is given."""
+    if mean is None and std is None:
+        return {}
+    if spec.preprocessing != "unit":
+        raise ConvsuiteError(
+            f"{spec.name} has the fixed preprocessing `{spec.preprocessing}`; "
+            "leave out mean and std."
+        )
+    for numbers in (mean, std):
+        if numbers is None or len(numbers) not in (1, spec.channels):
+            raise ConvsuiteError(
+                f"{spec.name} takes a mean and a deviation, each of one number or {spec.channels}."
+            )
+    if min(std) <= 0:
+        raise ConvsuiteError(f"{spec.name}: a deviation must be above 0, not {min(std):g}.")
+    return {"mean": list(mean), "std": list(std)}
 
 
 def fingerprint(model: "keras.Model") -> dict[str, Any]:

@@ -73,6 +73,21 @@ def test_a_small_inception_resnet_equals_its_twin_in_keras(monkeypatch, rng):
     assert difference(run(ours, batch), expected) > 1e-3
 
 
+def test_averages_of_torchvision_count_the_zeros_beyond_the_border(rng):
+    options = {"input_shape": (75, 75, 3), "features": ["mixed0"], "width": 0.1}
+    torch = backbones.create("inception_v3_torch", **options)
+    keras_like = backbones.create("inception_v3", gamma=True, **options)
+    carry_over(randomise(torch, rng), keras_like)
+    batch = pictures(rng, 75, 1)
+    found, other = (
+        run(keras.Model(model.input, model.get_layer("mixed0_branch4_1").output), batch)
+        for model in (torch, keras_like)
+    )
+    assert np.abs(other[:, 0, 0]).max() > 1e-3
+    np.testing.assert_allclose(found[:, 0, 0] * 9, other[:, 0, 0] * 4, rtol=1e-5)
+    np.testing.assert_allclose(found[:, 1, 1], other[:, 1, 1], rtol=1e-5)
+
+
 def symmetric_pool(monkeypatch):
     """Let strided `same` pools pad on all four sides, as Caffe and torch do."""
     pool = keras.layers.MaxPooling2D

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from caffe_files import caffe_layer
+from command_lines import runner
 from comparing import difference, pictures
 from comparing import randomise as randomise_by
 from comparing import run as run_once
@@ -14,6 +15,7 @@ from shared import backbones, checkpoints
 from shared import weights as store
 from shared.backbones import load
 from shared.backbones.classify import Classifier
+from shared.backbones.cli import app
 from shared.backbones.macs import abstract
 from shared.errors import ConvsuiteError, WeightsError
 
@@ -471,6 +473,45 @@ def test_import_writes_a_network_with_a_card(tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(WeightsError, match="checksum"):
         backbones.create("lenet5_modern", classes=4, weights=path)
+
+
+def test_mean_and_deviation_come_with_the_import(tmp_path, rng, capsys):
+    command_line = runner(app, "backbones", capsys)
+    model = randomise(backbones.create("nin_cifar"))
+    np.savez(tmp_path / "a.npz", **values(model))
+    words = ("import-weights", tmp_path / "a.npz", "-n", "nin_cifar")
+    file = tmp_path / "a.keras"
+    moments = ("--mean", ".49,.48,.45", "--std", ".25,.24,.26")
+    command_line(*words, "-o", file, *moments)
+    classify = Classifier("nin_cifar", file)
+    picture = rng.uniform(0, 1, (40, 32, 3)).astype(np.float32)
+    batch = backbones.preprocess(
+        picture, classify.spec, mean=[0.49, 0.48, 0.45], std=[0.25, 0.24, 0.26]
+    )
+    expected = run(model, batch[None])[0]
+    np.testing.assert_allclose(classify.probabilities(picture), expected, atol=1e-5)
+    for more, message in (
+        (("--mean", ".5,.5,.5"), "a mean and a deviation"),
+        (("--mean", ".5,.5", "--std", ".2"), "of one number or 3"),
+        (("--mean", ".5", "--std", "0"), "above 0"),
+        (("--mean", "half", "--std", ".2"), "--mean takes numbers"),
+        (("--variant", "epsilon"), "NAME=VALUE"),
+    ):
+        assert message in command_line(*words, "-o", tmp_path / "b.keras", *more, check=1).err
+    with pytest.raises(ConvsuiteError, match="fixed preprocessing `caffe`"):
+        load.import_weights(tmp_path / "a.npz", "vgg16", mean=[0.5], std=[0.2])
+    with pytest.raises(WeightsError, match="--mean and --std"):
+        Classifier("nin_cifar", tmp_path / "a.npz")
+
+
+def test_a_variant_comes_back_with_its_weights(tmp_path):
+    model = randomise(backbones.create("mobilenet_v1", 3, alpha=0.25))
+    model.save(tmp_path / "a.h5")
+    options = {"classes": 3, "out": tmp_path / "b.keras"}
+    file = load.import_weights(
+        tmp_path / "a.h5", "mobilenet_v1", variant={"alpha": 0.25}, **options
+    )
+    same_weights(model, backbones.trunk("mobilenet_v1", features=["probs"], weights=file))
 
 
 def test_a_shipped_name_is_not_imported_over(tmp_path):
