@@ -426,8 +426,12 @@ def _renamed(arrays: Arrays, spec: Spec, mine: Layers) -> Theirs:
     found: Theirs = {}
     ours = names.translator(spec)
     for layer, group in arrays.items():
-        name = ours(layer)
-        if name in found:
+        name, _, role = ours(layer).partition("/")
+        if role:  # a part of a layer
+            group = {role if one == "kernel" else one: array for one, array in group.items()}
+        if role and name in found and not found[name][1].keys() & group.keys():
+            group = {**found[name][1], **group}
+        elif name in found:
             raise WeightsError(
                 f"The weights of {spec.name} hold two layers for {name}: "
                 f"{found[name][0]} and {layer}."
@@ -505,7 +509,8 @@ def _transposed(array: np.ndarray, slot: _Slot) -> np.ndarray:
         array = array[:, :, None, None]  # and the reverse
     if array.ndim == 4:
         out, per_group, height, width = array.shape
-        if slot.kind == "DepthwiseConv2D" and per_group == 1 and out % slot.shape[2] == 0:
+        is_depthwise = slot.kind == "DepthwiseConv2D" or slot.role == "depthwise_kernel"
+        if is_depthwise and per_group == 1 and out % slot.shape[2] == 0:
             return array.reshape(slot.shape[2], -1, height, width).transpose(2, 3, 0, 1)
         return array.transpose(2, 3, 1, 0)
     if array.ndim != 2:

@@ -132,6 +132,25 @@ _RULES["inception_resnet"] = (
     (r"last_bn", "bottleneck_bn"),
 )
 _RESNET_STEM = {"1a": 1, "2a": 2, "2b": 3, "3b": 2, "4a": 3}
+_RULES["xception"] = (
+    (r"(conv|bn)([12])", lambda m: f"block1_conv{m[2]}{'_bn' if m[1] == 'bn' else ''}"),
+    (r"bn([34])", lambda m: f"block14_sepconv{int(m[1]) - 2}_bn"),
+    (
+        r"conv([34])\.(conv1|pointwise)",
+        lambda m: f"block14_sepconv{int(m[1]) - 2}/{_SEPARABLE[m[2]]}",
+    ),
+    (
+        r"block(\d+)\.skip(bn)?",
+        lambda m: f"block{int(m[1]) + 1}_shortcut{'_bn' if m[2] else ''}",
+    ),
+    # The first block has no ReLU in front, so that its separable convolutions count from 0.
+    (
+        r"block(\d+)\.rep\.(\d)(?:\.(conv1|pointwise))?",
+        lambda m: _xception(int(m[1]), int(m[2]), m[3]),
+    ),
+    (r"fc|last_linear", "predictions"),
+)
+_SEPARABLE = {"conv1": "depthwise_kernel", "pointwise": "pointwise_kernel"}
 _RULES["wide"] = (
     # xternalz/WideResNet-pytorch.
     (r"conv1", "conv1_conv"),
@@ -197,6 +216,11 @@ def _inception_v3(module: str, branch: str, step: str | None, part: str | None) 
 def _timm_branch(branch: str, step: str | None, part: str | None) -> str:
     fork = f"_branch{'ab'.index(part) + 1}_1" if part else ""
     return f"branch{int(branch) + 1}_{int(step or 0) + 1}{fork}"
+
+
+def _xception(block: int, index: int, part: str | None) -> str:
+    name = f"block{block + 1}_sepconv{(index + (block == 1) - 1) // 3 + 1}"
+    return f"{name}/{_SEPARABLE[part]}" if part else f"{name}_bn"
 
 
 def _inverted_residual(index: str, step: str, part: str | None) -> str:
@@ -276,7 +300,8 @@ def _squeezenet_features(pools: Sequence[int]) -> Iterator[Rule]:
 def translator(spec: Spec) -> Callable[[str], str]:
     """Return a function from names of layers in a foreign file to those of this library.
 
-    The names come without that of the variable. Unknown names stay.
+    The names come without that of the variable, but `layer/variable` comes back for a layer that
+    the file keeps in two parts. Unknown names stay.
     """
     rules = [(re.compile(pattern), replacement) for pattern, replacement in _rules(spec)]
 

@@ -1,9 +1,11 @@
 """Names of layers in public files: each becomes the layer of ours that has its kernel."""
 
+import keras
 import numpy as np
 import pytest
 from caffe_files import caffe_layer
-from comparing import randomise
+from comparing import pictures, randomise
+from torch_files import save_state_dict
 
 from shared import backbones
 from shared.backbones.macs import abstract
@@ -143,6 +145,55 @@ def test_every_module_of_timm_has_its_layer(name, modules, ends):
         elif foreign.endswith("bn"):
             assert type(layer).__name__ == "BatchNormalization"
     assert not left
+
+
+def xception_in_timm():
+    """Yield the modules of timm's `legacy_xception` beside our layers."""
+    for i in (1, 2):
+        yield from ((f"conv{i}", f"block1_conv{i}"), (f"bn{i}", f"block1_conv{i}_bn"))
+    for block in range(1, 13):
+        ours, first = f"block{block + 1}", 0 if block == 1 else 1
+        if block in (1, 2, 3, 12):
+            yield f"block{block}.skip", f"{ours}_shortcut"
+            yield f"block{block}.skipbn", f"{ours}_shortcut_bn"
+        for i in range(2 if block in (1, 2, 3, 12) else 3):
+            yield f"block{block}.rep.{first + 3 * i}", f"{ours}_sepconv{i + 1}"
+            yield f"block{block}.rep.{first + 3 * i + 1}", f"{ours}_sepconv{i + 1}_bn"
+    for i in (3, 4):
+        yield f"conv{i}", f"block14_sepconv{i - 2}"
+        yield f"bn{i}", f"block14_sepconv{i - 2}_bn"
+    yield "fc", "predictions"
+
+
+def test_separable_convolutions_of_timm_come_in_two_parts(tmp_path, rng):
+    options = {"classes": 3, "input_shape": (75, 75, 3), "width": 0.05}
+    model = randomise(backbones.create("xception_torch", **options), rng)
+    state = {}
+    for theirs, ours in xception_in_timm():
+        arrays = model.get_layer(ours).get_weights()
+        if len(arrays) == 4:
+            roles = ("weight", "bias", "running_mean", "running_var")
+        elif "sepconv" in ours:
+            roles = ("conv1.weight", "pointwise.weight")
+            arrays = [arrays[0].transpose(2, 3, 0, 1), arrays[1].transpose(3, 2, 0, 1)]
+        else:
+            roles = ("weight", "bias")
+            axes = (3, 2, 0, 1) if arrays[0].ndim == 4 else (1, 0)
+            arrays = [arrays[0].transpose(axes), *arrays[1:]]
+        state.update({f"{theirs}.{r}": a for r, a in zip(roles, arrays, strict=False)})
+    assert len(state) == 236
+    save_state_dict(tmp_path / "a.pth", state)
+    loaded = backbones.create("xception_torch", weights=tmp_path / "a.pth", **options)
+    for found, expected in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(found.numpy(), expected.numpy(), err_msg=found.path)
+    # Pools of torch have a border on all sides, here of an even map.
+    places = [model.get_layer(f"block3_{place}").output for place in ("sepconv2_bn", "pool")]
+    maps = keras.Model(model.input, places)(pictures(rng, 75, 1), training=False)
+    before, after = (keras.ops.convert_to_numpy(found) for found in maps)
+    assert before.shape[1] == 18
+    around = np.pad(before, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(around, (3, 3), (1, 2))[:, ::2, ::2]
+    np.testing.assert_array_equal(after, windows.max((-2, -1)))
 
 
 def bn_inception_in_caffe():
