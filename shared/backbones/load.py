@@ -484,9 +484,10 @@ def _is_chain(model: "keras.Model") -> bool:
 def _rows(
     name: str, slots: list[_Slot], their_layer: str, group: dict[str, np.ndarray], layout: Layout
 ) -> Iterator[_Row]:
-    """Yield the variables of a layer beside their arrays: by name if all agree, else in order."""
+    """Yield the variables of a layer beside their arrays: by name if all are known, or in order."""
     roles = [slot.role for slot in slots]
-    order = roles if sorted(roles) == sorted(group) else list(group)
+    is_named = group.keys() <= set(roles)
+    order = [role if role in group else None for role in roles] if is_named else list(group)
     for slot, role in itertools.zip_longest(slots, order):
         array = None if role is None else group[role]
         if slot is not None and array is not None and layout == "torch":
