@@ -478,7 +478,8 @@ def _pairs(target: Layers, theirs: Theirs, is_chain: bool) -> list[tuple[str, st
 
 def _is_chain(model: "keras.Model") -> bool:
     """Whether every layer of a network reads one map."""
-    return not any(isinstance(layer.input, list) for layer in model.layers)
+    reads = (layer.input for layer in model.layers)
+    return not any(isinstance(maps, list) and len(maps) > 1 for maps in reads)
 
 
 def _rows(

@@ -185,6 +185,21 @@ def test_a_chain_of_torch_in_order_with_its_flattened_map(tmp_path, rng):
     assert np.abs(run(ours, batch) - expected).max() > 1e-3
 
 
+def test_numbers_of_torch_in_a_chain_count_as_its_order(tmp_path):
+    model = randomise(backbones.create("nin_cifar", classes=3))
+    state = {}
+    for number, layer in enumerate(layer for layer in model.layers if layer.weights):
+        kernel, bias = layer.get_weights()
+        state[f"{2 * number}.weight"] = kernel.transpose(3, 2, 0, 1)
+        state[f"{2 * number}.bias"] = bias
+    save_state_dict(tmp_path / "a.pth", state)
+    same_weights(model, backbones.create("nin_cifar", 3, weights=tmp_path / "a.pth"))
+    cut = backbones.create("nin_cifar", 3, features=["conv2_1"], weights=tmp_path / "a.pth")
+    found = values(cut)
+    assert len(found) == 8
+    assert all((values(model)[name] == value).all() for name, value in found.items())
+
+
 def basic_block(torch, width_in, width, stride):
     nn = torch.nn
 
