@@ -31,6 +31,12 @@ _ZFNET = (
     (384, 3, 1, "same", False, ()),
     (256, 3, 1, "same", False, ("pool",)),
 )
+# CaffeNet pools in front of its normalisations.
+_CAFFENET = (
+    (*_ALEXNET[0][:5], ("pool", "norm")),
+    (*_ALEXNET[1][:5], ("pool", "norm")),
+    *_ALEXNET[2:],
+)
 _ZF5 = (*_ZFNET[:4], (*_ZFNET[4][:5], ()))
 _PYRAMID = (6, 3, 2, 1)
 
@@ -80,6 +86,26 @@ def alexnet(x, classes, *, convolutions, columns=1, norm="paper", ceil=True, pyr
     yield from classifier(x, classes, name="fc8")
 
 
+def _columns(name, convolutions=_ALEXNET, norm="paper", **facts):
+    """Return an AlexNet of two columns."""
+    return Spec(
+        name=name,
+        build=alexnet,
+        variant={"convolutions": convolutions, "columns": 2, "norm": norm},
+        paper=_KRIZHEVSKY,
+        size=227,
+        preprocessing="caffe_rounded",
+        parameters=60_965_224,
+        gmacs=0.724,
+        body="pool5",
+        taps=tuple(_taps(convolutions)),
+        minimum=39,
+        fixed_size=True,
+        crop=227 / 256,
+        **facts,
+    )
+
+
 def _taps(convolutions, pyramid=()):
     total = 1
     for i, (channels, _, stride, _, _, behind) in enumerate(convolutions, 1):
@@ -97,23 +123,26 @@ _KRIZHEVSKY = "Krizhevsky, Sutskever and Hinton 2012, NIPS"
 _ZEILER = "Zeiler and Fergus 2013, arXiv:1311.2901"
 
 SPECS = (
-    Spec(
-        name="alexnet",
-        build=alexnet,
-        variant={"convolutions": _ALEXNET, "columns": 2},
-        paper=_KRIZHEVSKY,
+    _columns(
+        "alexnet",
         table="section 3.5, figure 2",
-        size=227,
-        preprocessing="caffe_rounded",
-        parameters=60_965_224,
-        gmacs=0.724,
-        body="pool5",
-        taps=tuple(_taps(_ALEXNET)),
-        minimum=39,
-        fixed_size=True,
-        crop=227 / 256,
+        elsewhere={"caffe": "alexnet_caffe or caffenet"},
         note="Two columns are convolutions of two groups. The paper says 224 pixels, its figures "
-        "need 227. Normalisation with the paper's constants; `norm='caffe'` takes those of Caffe.",
+        "need 227. Normalisation with the paper's constants.",
+    ),
+    _columns(
+        "alexnet_caffe",
+        norm="caffe",
+        table="section 3.5, figure 2; the reference model of Caffe, bvlc_alexnet",
+        note="`alexnet` with the constants of the normalisation that the file of Caffe was trained "
+        "with: k = 1, alpha divided by the five channels.",
+    ),
+    _columns(
+        "caffenet",
+        _CAFFENET,
+        norm="caffe",
+        table="the reference model of Caffe, bvlc_reference_caffenet",
+        note="`alexnet_caffe` with each normalisation behind the pool instead of in front of it.",
     ),
     Spec(
         name="alexnet_single",
@@ -163,6 +192,7 @@ SPECS = (
         taps=tuple(_taps(_ZFNET)),
         minimum=47,
         fixed_size=True,
+        elsewhere={"caffe": ""},
         note="The paper names no constants of the normalisation; these are AlexNet's.",
     ),
     Spec(
@@ -178,6 +208,7 @@ SPECS = (
         body="conv5",
         taps=tuple(_taps(_ZF5, _PYRAMID)),
         minimum=31,
+        elsewhere={"caffe": ""},
         note="The pyramid stands where `zfnet` has its last pool; pictures of any size.",
     ),
 )

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -580,17 +580,62 @@ def import_weights(
     bgr: Annotated[
         bool, typer.Option("--bgr", help="Turn the colours of the first convolution round.")
     ] = False,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            "--mean",
+            metavar="R,G,B",
+            help="Of the pictures it was trained on, 0 to 1 (CIFAR nets).",
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option("--std", metavar="R,G,B", help="Their standard deviation.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option("--variant", metavar="NAME=VALUE", help="Such as alpha=0.5 of MobileNets."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Turn a weight file of another program into one of ours; nothing in it is executed."""
     _start()
     from .load import import_weights as convert
 
-    path = convert(file, network, classes=classes, out=out, layout=layout, bgr=bgr)
+    path = convert(
+        file,
+        network,
+        classes=classes,
+        out=out,
+        layout=layout,
+        bgr=bgr,
+        mean=_numbers(mean, "--mean"),
+        std=_numbers(std, "--std"),
+        variant=dict(_setting(text) for text in variant or ()),
+    )
     if json:
         console.emit({"file": path})
     else:
         console.console.print(f"written: {path}", markup=False, soft_wrap=True)
+
+
+def _numbers(text: str | None, option: str) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConvsuiteError(f"{option} takes numbers with commas between, not {text}.") from None
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Return name and value of `NAME=VALUE`; a value is a number, true, false, or a text."""
+    from json import loads
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConvsuiteError(f"--variant takes NAME=VALUE, not {text}.")
+    try:
+        return name, loads(value)
+    except ValueError:
+        return name, value
 
 
 def _tell(trained, quiet: bool, json: bool) -> None:

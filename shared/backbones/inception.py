@@ -212,6 +212,13 @@ _V3 = (
     ("mixed10", _V3_C),
 )
 
+
+def _counting_zeros(step):
+    if isinstance(step, list):
+        return [[_counting_zeros(inner) for inner in branch] for branch in step]
+    return "avg0" if step == "avg" else step
+
+
 # Branches in the order of the released code, which concatenates the pooled branch last.
 _V4_A = [
     [(96, 1)],
@@ -260,6 +267,10 @@ _V4 = (
     ),
     *((f"mixed_7{letter}", _V4_C) for letter in "bcd"),
 )
+
+
+# Averages of torchvision count the zeros beyond the border.
+_V3_TORCH = tuple((name, _counting_zeros(step)) for name, step in _V3)
 
 
 def _taps(table, aux=""):
@@ -326,7 +337,25 @@ SPECS = (
         taps=tuple(_taps(_V3)),
         minimum=75,
         twin="InceptionV3",
-        note="Normalisations without gamma, as in Keras; `gamma=True` is torchvision's and timm's.",
+        elsewhere={"torch": "inception_v3_torch"},
+        note="Normalisations without gamma, as in Keras.",
+    ),
+    Spec(
+        name="inception_v3_torch",
+        build=inception,
+        variant={"table": _V3_TORCH},
+        paper=_V3_PAPER,
+        table="table 1 and figures 5 to 7",
+        size=299,
+        preprocessing="tf",
+        parameters=23_834_568,
+        statistics=34_432,
+        gmacs=5.713,
+        body="mixed10",
+        taps=tuple(_taps(_V3_TORCH)),
+        minimum=75,
+        note="As in torchvision and timm, whose files it takes: with gamma, and averages of three "
+        "by three that count the zeros beyond the border.",
     ),
     Spec(
         name="inception_v3_aux",
@@ -342,6 +371,7 @@ SPECS = (
         body="mixed10",
         taps=tuple(_taps(_V3, "mixed7")),
         minimum=299,
+        elsewhere={"torch": "inception_v3_torch"},
         note="With gamma, and an auxiliary classifier for training, which is built where one of "
         'its taps is asked for: `features=["aux_probs", "probs"]`.',
     ),

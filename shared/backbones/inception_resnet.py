@@ -6,7 +6,7 @@ import lazy_loader as lazy
 
 from .blocks import classifier
 from .inception import conv_bn_of, flow, run_step
-from .specs import Spec, Tap, vector_taps
+from .specs import Spec, Tap, in_torch, vector_taps
 
 keras = lazy.load("keras")
 
@@ -175,7 +175,7 @@ def _taps(stages, repeats, end, head=0):
 
 _PAPER = "Szegedy, Ioffe, Vanhoucke and Alemi 2017, arXiv:1602.07261"
 
-SPECS = (
+_NETWORKS = (
     Spec(
         name="inception_resnet_v1",
         build=inception_resnet,
@@ -232,7 +232,19 @@ SPECS = (
         taps=tuple(_taps(_V2, (10, 20, 10), vector_taps(1536), head=1536)),
         minimum=75,
         twin="InceptionResNetV2",
+        elsewhere={"torch": "inception_resnet_v2_torch"},
         note="The released code (also Keras'), whose filters differ from the drawings of the "
-        "paper. Normalisations without gamma; `gamma=True` is timm's.",
+        "paper. Normalisations without gamma.",
+    ),
+)
+SPECS = (
+    *_NETWORKS,
+    in_torch(
+        _NETWORKS[-1],
+        variant={**_NETWORKS[-1].variant, "gamma": True},
+        preprocessing="tf",
+        parameters=55_843_464,
+        elsewhere={},
+        note="`inception_resnet_v2` with gamma in its normalisations, for the files of timm.",
     ),
 )

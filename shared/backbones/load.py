@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from shared import assets, backend, checkpoints
 from shared import weights as store
-from shared.errors import WeightsError, reason
+from shared.errors import ConvsuiteError, WeightsError, reason
 
 from . import names
 from .macs import abstract
@@ -27,6 +27,7 @@ Layout = Literal["keras", "torch"]
 APP = "backbones"
 """What the weights of networks belong to, in their cards and folders."""
 _LAYOUTS: dict[str, Layout] = {"torch": "torch", "safetensors": "torch", "caffe": "torch"}
+_PROGRAMS = {"torch": "torchvision and timm", "caffe": "Caffe"}
 _ROWS_SHOWN = 10
 _IGNORED = frozenset({"num_batches_tracked"})
 _ROLES = {"weight": "kernel", "bias": "bias"}
@@ -93,6 +94,9 @@ def load_into(model: "keras.Model", spec: Spec, weights: str | Path) -> None:
         return
     path = shipped_file(spec) if weights == "shipped" else weight_file(weights)
     if path.suffix == ".keras" and path.with_suffix(".json").is_file():
+        network = store.read_card(path).settings.get("network", spec.name)
+        if network != spec.name:
+            raise WeightsError(f"{path}: these are weights of {network}, not of {spec.name}.")
         arrays = _by_layer(_arrays_of(store.load_model(path, APP)))
         _fill(model, spec, arrays, str(path))
     else:
@@ -119,15 +123,16 @@ def load_file(
             input channels of the first convolution round.
 
     Raises:
-        WeightsError: Not readable, NaN, or does not fit; then both tables are shown.
+        WeightsError: Not readable, NaN, of a program whose network differs here, or does not fit;
+            then both tables are shown.
     """
-    layout = layout or _LAYOUTS.get(checkpoints.detect(path), "keras")
-    if layout == "torch" and spec.name == "mobilenet_v2":
-        raise WeightsError(
-            f"{path}: MobileNet v2 of torch and Caffe pads maps on all sides, so that its weights "
-            "mean something else here; load them into mobilenet_v2_torch."
-        )
-    arrays = _by_layer(checkpoints.read(path))
+    kind = checkpoints.detect(path)
+    layout = layout or _LAYOUTS.get(kind, "keras")
+    found = checkpoints.read(path)
+    _check_program(spec, path, kind, found)
+    if kind == "caffe" and spec.family == "alexnet":
+        _check_order(model, path)
+    arrays = _by_layer(found)
     if layout == "torch":
         arrays = _in_keras_terms(arrays)
     _fill(model, spec, arrays, str(path), layout)
@@ -146,6 +151,9 @@ def import_weights(
     out: str | Path | None = None,
     layout: Layout | None = None,
     bgr: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    variant: Mapping[str, Any] | None = None,
 ) -> Path:
     """Turn a weight file of another program into a `.keras` file with a card.
 
@@ -159,12 +167,17 @@ def import_weights(
         out: The file to write; `NAME.keras` in the user's folder by default.
         layout: As for `load_file`.
         bgr: As for `load_file`.
+        mean: Mean of the pictures it was trained on, on values of 0..1, one number or one per
+            channel; for networks of the kind `unit`.
+        std: Their standard deviation, likewise.
+        variant: Arguments of the constructor that differ from those of the network, such as
+            `alpha` of MobileNets; `trunk` builds it with them again.
 
     Returns:
         The file written.
 
     Raises:
-        ConvsuiteError: Unknown network.
+        ConvsuiteError: Unknown network or variant, or a mean or deviation that does not belong.
         WeightsError: Not readable, does not fit, the target exists, or weights of this name are
             shipped.
     """
@@ -177,9 +190,16 @@ def import_weights(
     target = Path(out) if out is not None else store.user_dir() / APP / f"{name}.keras"
     if target.exists():
         raise WeightsError(f"{target}: this file exists already; choose another with --out.")
-    model = create(name, classes=classes)
+    moments = _moments(entry, mean, std)
+    model = create(name, classes=classes, **(variant or {}))
     load_file(model, entry, file, layout=layout, bgr=bgr)
-    settings = {"network": name, "classes": model.output_shape[-1], "imported": fingerprint(model)}
+    settings = {
+        "network": name,
+        "classes": model.output_shape[-1],
+        "imported": fingerprint(model),
+        **moments,
+        **({"variant": dict(variant)} if variant else {}),
+    }
     with Path(file).open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
     card = store.Card(
@@ -192,6 +212,27 @@ def import_weights(
     )
     store.save_model(model, target, card)
     return target
+
+
+def _moments(
+    spec: Spec, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> dict[str, list[float]]:
+    """Return mean and deviation as cards hold them, checked; nothing where none is given."""
+    if mean is None and std is None:
+        return {}
+    if spec.preprocessing != "unit":
+        raise ConvsuiteError(
+            f"{spec.name} has the fixed preprocessing `{spec.preprocessing}`; "
+            "leave out mean and std."
+        )
+    for numbers in (mean, std):
+        if numbers is None or len(numbers) not in (1, spec.channels):
+            raise ConvsuiteError(
+                f"{spec.name} takes a mean and a deviation, each of one number or {spec.channels}."
+            )
+    if min(std) <= 0:
+        raise ConvsuiteError(f"{spec.name}: a deviation must be above 0, not {min(std):g}.")
+    return {"mean": list(mean), "std": list(std)}
 
 
 def fingerprint(model: "keras.Model") -> dict[str, Any]:
@@ -265,6 +306,34 @@ def _arrays_of(model: "keras.Model") -> dict[str, np.ndarray]:
     }
 
 
+def _check_program(spec: Spec, path: str | Path, kind: str, arrays: Iterable[str]) -> None:
+    """Refuse files that fit, but would give wrong answers; see `Spec.elsewhere`."""
+    program = "caffe" if kind == "caffe" else "torch"
+    # Only torch calls a kernel so and joins names with dots, whatever kept its arrays.
+    is_known = kind in ("caffe", "torch") or any(name.endswith(".weight") for name in arrays)
+    if is_known and program in spec.elsewhere:
+        other = spec.elsewhere[program]
+        raise WeightsError(
+            f"{path}: networks of {_PROGRAMS[program]} have the arrays of {spec.name}, but other "
+            "borders, constants or colours; "
+            + (f"load it into {other}." if other else "convsuite has no network for this file.")
+        )
+
+
+def _check_order(model: "keras.Model", path: str | Path) -> None:
+    """Refuse a Caffe file whose pools and normalisations stand in another order than ours.
+
+    They have no weights: AlexNet and CaffeNet differ in nothing else.
+    """
+    ours = [layer.name for layer in model.layers]
+    theirs = [name for name in checkpoints.layer_names(path) if name in ours]
+    if theirs != sorted(theirs, key=ours.index):
+        raise WeightsError(
+            f"{path}: its pools and normalisations stand in another order than those of "
+            f"{model.name}; it belongs into the other of alexnet_caffe and caffenet."
+        )
+
+
 def _layers(model: "keras.Model") -> Layers:
     """Return the variables of every layer that has some, in the order of computation."""
     return {
@@ -328,14 +397,16 @@ def _fill(
     """Find the array of every variable, check all of them, then assign them."""
     mine = _layers(model)
     theirs = _renamed(arrays, spec, mine)
-    target = mine
-    if len(theirs) != len(mine):
-        complete = _layers(abstract(create, spec.name))
+    target, is_chain = mine, _is_chain(model)
+    if theirs.keys() != mine.keys():
+        whole = abstract(create, spec.name)
+        complete = _layers(whole)
         if mine.keys() < complete.keys():  # the model is cut, and the file is not, or elsewhere
             target = {name: mine.get(name, slots) for name, slots in complete.items()}
+            is_chain = _is_chain(whole)
     rows = [
         row
-        for name, other in _pairs(target, mine, theirs)
+        for name, other in _pairs(target, theirs, is_chain)
         for row in _rows(name, target.get(name, []), *theirs.get(other, ("", {})), layout)
     ]
     # What stands behind the cut of a model need not fit: its classifier may have other classes.
@@ -353,9 +424,14 @@ def _fill(
 def _renamed(arrays: Arrays, spec: Spec, mine: Layers) -> Theirs:
     """Return their layers by our names, in their order, without heads that only help training."""
     found: Theirs = {}
+    ours = names.translator(spec)
     for layer, group in arrays.items():
-        name = names.ours(spec.name, spec.family, layer)
-        if name in found:
+        name, _, role = ours(layer).partition("/")
+        if role:  # a part of a layer
+            group = {role if one == "kernel" else one: array for one, array in group.items()}
+        if role and name in found and not found[name][1].keys() & group.keys():
+            group = {**found[name][1], **group}
+        elif name in found:
             raise WeightsError(
                 f"The weights of {spec.name} hold two layers for {name}: "
                 f"{found[name][0]} and {layer}."
@@ -365,31 +441,54 @@ def _renamed(arrays: Arrays, spec: Spec, mine: Layers) -> Theirs:
     return found
 
 
-def _pairs(target: Layers, mine: Layers, theirs: Theirs) -> list[tuple[str, str]]:
+def _pairs(target: Layers, theirs: Theirs, is_chain: bool) -> list[tuple[str, str]]:
     """Pair layers of a network with those of a file; an empty name has no partner.
 
-    By name where names exist. Files of programs that number or name the layers in their own way
-    are paired in order, unless a name they share with us stands elsewhere.
+    By name. Order counts only among layers whose names tell nothing, and only if all of them find
+    a partner: those that Keras named after their class, within each class; numbers of torch, in a
+    chain of layers without branches, whose order in the file might be another one.
     """
-    common = target.keys() & theirs.keys()
-    in_order = list(itertools.zip_longest(target, theirs, fillvalue=""))
-    is_complete = mine.keys() <= theirs.keys()
-    agree = all(ours == other for ours, other in in_order if ours in common or other in common)
-    if not common or (not is_complete and agree and len(target) == len(theirs)):
-        return in_order
-    named = [(name, name if name in theirs else "") for name in target]
+    pairs = [(name, name) for name in target if name in theirs]
+    ours = [name for name in target if name not in theirs]
+    others = [name for name in theirs if name not in target]
+    kinds = {names.automatic(name) for name in others}
+    if is_chain and kinds == {""} and len(ours) == len(others):
+        return [*pairs, *zip(ours, others, strict=True)]
+    if None not in kinds and "" not in kinds:
+        for kind in kinds:
+            mine = [name for name in ours if target[name][0].kind == kind]
+            same = [name for name in others if names.automatic(name) == kind]
+            if len(mine) == len(same):
+                pairs += zip(mine, same, strict=True)
+    partners = dict(pairs)
+    alone = [name for name in others if name not in partners.values()]
     return [
-        *(pair for pair in named if pair[0] in mine or pair[1]),
-        *(("", name) for name in theirs if name not in target),
+        *pairs,
+        # One of each in turn, so that the first rows of an error show both.
+        *(
+            pair
+            for name, other in itertools.zip_longest(
+                (name for name in ours if name not in partners), alone
+            )
+            for pair in ((name, ""), ("", other))
+            if any(pair)
+        ),
     ]
+
+
+def _is_chain(model: "keras.Model") -> bool:
+    """Whether every layer of a network reads one map."""
+    reads = (layer.input for layer in model.layers)
+    return not any(isinstance(maps, list) and len(maps) > 1 for maps in reads)
 
 
 def _rows(
     name: str, slots: list[_Slot], their_layer: str, group: dict[str, np.ndarray], layout: Layout
 ) -> Iterator[_Row]:
-    """Yield the variables of a layer beside their arrays: by name if all agree, else in order."""
+    """Yield the variables of a layer beside their arrays: by name if all are known, or in order."""
     roles = [slot.role for slot in slots]
-    order = roles if sorted(roles) == sorted(group) else list(group)
+    is_named = group.keys() <= set(roles)
+    order = [role if role in group else None for role in roles] if is_named else list(group)
     for slot, role in itertools.zip_longest(slots, order):
         array = None if role is None else group[role]
         if slot is not None and array is not None and layout == "torch":
@@ -412,7 +511,8 @@ def _transposed(array: np.ndarray, slot: _Slot) -> np.ndarray:
         array = array[:, :, None, None]  # and the reverse
     if array.ndim == 4:
         out, per_group, height, width = array.shape
-        if slot.kind == "DepthwiseConv2D" and per_group == 1 and out % slot.shape[2] == 0:
+        is_depthwise = slot.kind == "DepthwiseConv2D" or slot.role == "depthwise_kernel"
+        if is_depthwise and per_group == 1 and out % slot.shape[2] == 0:
             return array.reshape(slot.shape[2], -1, height, width).transpose(2, 3, 0, 1)
         return array.transpose(2, 3, 1, 0)
     if array.ndim != 2:
@@ -425,7 +525,13 @@ def _transposed(array: np.ndarray, slot: _Slot) -> np.ndarray:
 
 
 def _tables(reason: str, wrong: list[_Row], count: int) -> str:
-    """Return the error text: one sentence, then the first rows of both tables that differ."""
+    """Return the error text: one sentence, and the first rows of both tables if several differ."""
+    if len(wrong) == 1:
+        (row,) = wrong
+        if not row.theirs:
+            return f"{reason}: it has no array for {row.ours} ({_shape(row.our_shape)})."
+        wanted = _shape(row.our_shape) if row.ours else "nothing of this name"
+        return f"{reason}: its {row.theirs} is {_shape(row.their_shape)}, wanted is {wanted}."
     rows = [
         (row.ours or "-", _shape(row.our_shape), row.theirs or "-", _shape(row.their_shape))
         for row in wrong[:_ROWS_SHOWN]

@@ -211,7 +211,13 @@ SPECS = (
         twin="MobileNet",
         note="ReLU6 instead of the paper's ReLU, as in the authors' own code and files.",
     ),
-    Spec(name="mobilenet_v2", preprocessing="tf", twin="MobileNetV2", **_V2_FACTS),
+    Spec(
+        name="mobilenet_v2",
+        preprocessing="tf",
+        twin="MobileNetV2",
+        elsewhere={"torch": "mobilenet_v2_torch"},
+        **_V2_FACTS,
+    ),
     Spec(
         name="mobilenet_v2_torch",
         variant={"epsilon": 1e-5, "padding": "torch"},

@@ -66,13 +66,16 @@ def spec(name: str) -> Spec:
 
 
 def tap(name: str, tap_name: str) -> Tap:
-    """Return a tap of a network, by its name or by the alias that Keras uses for it.
+    """Return a tap of a network, by its name or by that of the layer it comes from.
+
+    Layers are called as in `keras.applications` where the network has a twin there, so that its
+    names (`block3_conv1`, `conv4_block6_out`) will do.
 
     Raises:
         ConvsuiteError: The network has no such tap; names those that it has.
     """
     taps = {entry.name: entry for entry in spec(name).taps}
-    found = taps.get(tap_name) or taps.get(_alias(tap_name))
+    found = taps.get(tap_name) or taps.get(_layer_taps(name).get(tap_name, ""))
     if found is None:
         near = difflib.get_close_matches(tap_name, taps, 5, 0)
         raise ConvsuiteError(
@@ -82,14 +85,25 @@ def tap(name: str, tap_name: str) -> Tap:
     return found
 
 
-def _alias(name: str) -> str:
-    """Translate a VGG layer name of Keras, such as `block3_conv1`; other names stay."""
-    block, _, layer = name.partition("_")
-    if not block.startswith("block") or not block[5:].isdecimal():
-        return name
-    if layer == "pool":
-        return f"pool{block[5:]}"
-    return f"conv{block[5:]}_{layer[4:]}" if layer.startswith("conv") else name
+@cache
+def _layer_taps(name: str) -> dict[str, str]:
+    """Return the taps of a network by the layers they come from; builds it without its weights."""
+    from .macs import abstract
+
+    entry = spec(name)
+    names = [tap.name for tap in entry.taps]
+    model = abstract(
+        create, name, input_shape=(entry.size, entry.size, entry.channels), features=names
+    )
+    found: dict[str, str] = {}
+    for tap_name, tensor in zip(names, model.outputs, strict=True):
+        layer = tensor._keras_history.operation
+        found.setdefault(layer.name, tap_name)
+        if type(layer).__name__ == "Dropout":  # which changes nothing here, and Keras lacks
+            found.setdefault(layer.input._keras_history.operation.name, tap_name)
+    if "predictions" in found:  # in Keras this layer has its softmax inside
+        found["predictions"] = names[-1]
+    return found
 
 
 def create(

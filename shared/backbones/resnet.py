@@ -342,6 +342,7 @@ def _basic(kind: str, depth: int) -> Spec:
         body="stage4",
         taps=tuple(stage_taps(_BASIC[depth], _INNER, (7, 64), 1000)),
         minimum=1,
+        elsewhere={"caffe": ""},
         note="Option B shortcuts; `shortcut='A'` has no weights in them."
         if kind == "resnet"
         else "",
@@ -382,6 +383,7 @@ def _deep_flavours(depth: int) -> Iterator[Spec]:
         "The authors' Caffe networks: stride in the 1x1, pooling in ceil mode.",
         variant={"padding": "caffe"},
         preprocessing="caffe",
+        elsewhere={"torch": f"resnet{depth}_v1.5"},
     )
     yield _deep(
         depth,
@@ -403,6 +405,7 @@ def _deep_flavours(depth: int) -> Iterator[Spec]:
         "Stride in the 3x3, symmetric padding, as torchvision has it.",
         variant={"strided": "3x3"},
         preprocessing="torch",
+        elsewhere={"caffe": f"resnet{depth}"},
     )
 
 

@@ -1,7 +1,7 @@
 """What the library knows about a network before any framework is imported."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     Taps = Iterator[tuple[str, keras.KerasTensor]]
     Constructor = Callable[..., Taps]
 
+Program = Literal["torch", "caffe"]
 Preprocessing = Literal["caffe", "caffe_rounded", "tf", "torch", "lite", "hed", "unit", "lecun"]
 
 
@@ -53,6 +54,8 @@ class Spec:
         fixed_size: The classifier needs inputs of `size`, since it flattens a map.
         crop: Part of the shorter side that `classify` sees; above 1, with black around it.
         twin: Class of `keras.applications` with the same layers; empty where there is none.
+        elsewhere: By program the network that its files belong to instead: their arrays fit this
+            one, but were trained with other borders, constants or colours. Empty: none has them.
         note: Where paper and common implementations differ, and which one this is.
     """
 
@@ -74,6 +77,7 @@ class Spec:
     fixed_size: bool = False
     crop: float = 0.875
     twin: str = ""
+    elsewhere: Mapping[Program, str] = field(default_factory=dict)
     note: str = ""
 
     @property
@@ -89,3 +93,21 @@ def vector_taps(body_channels: int, classes: int = 1000) -> tuple[Tap, ...]:
         Tap("logits", 0, classes),
         Tap("probs", 0, classes),
     )
+
+
+def in_torch(spec: Spec, **changes: Any) -> Spec:
+    """Return the same layers as torchvision trained them, with its colours: `NAME_torch`.
+
+    Args:
+        spec: The network as its authors or Keras trained it.
+        **changes: What else differs from it.
+    """
+    options = {
+        "preprocessing": "torch",
+        "twin": "",
+        "elsewhere": {"caffe": spec.name},
+        "note": f"`{spec.name}` for the files of torchvision and timm, which differ in the colours "
+        "they were trained on.",
+        **changes,
+    }
+    return replace(spec, name=f"{spec.name}_torch", **options)

@@ -5,7 +5,7 @@ import lazy_loader as lazy
 from shared import layers
 
 from .blocks import class_maps, conv_relu
-from .specs import Spec, Tap
+from .specs import Spec, Tap, in_torch
 
 keras = lazy.load("keras")
 
@@ -60,7 +60,7 @@ def _taps(stem, pools):
 _V10 = {"stem": (96, 7), "pools": (1, 4, 8)}
 _V11 = {"stem": (64, 3), "pools": (1, 3, 5)}
 
-SPECS = (
+_NETWORKS = (
     Spec(
         name="squeezenet1.0",
         build=squeezenet,
@@ -75,6 +75,7 @@ SPECS = (
         taps=tuple(_taps(**_V10)),
         minimum=21,
         crop=227 / 256,
+        elsewhere={"torch": "squeezenet1.0_torch"},
         note="The last convolution has a ReLU, too: logits are never negative.",
     ),
     Spec(
@@ -91,7 +92,14 @@ SPECS = (
         taps=tuple(_taps(**_V11)),
         minimum=17,
         crop=227 / 256,
+        elsewhere={"torch": "squeezenet1.1_torch"},
         note="Earlier pools and a smaller first kernel: 2.1 times less work than 1.0. The last "
         "convolution has a ReLU, too: logits are never negative.",
     ),
+)
+# Pictures of torchvision have 224 pixels.
+SPECS = (
+    *_NETWORKS,
+    in_torch(_NETWORKS[0], size=224, crop=0.875, gmacs=0.819),
+    in_torch(_NETWORKS[1], size=224, crop=0.875, gmacs=0.349),
 )

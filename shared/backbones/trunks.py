@@ -76,11 +76,13 @@ def trunk(name: str, features: Sequence[str], weights: str | Path | None = None)
     """
     entry = registry.spec(name)
     source = weights if weights is not None else _first_source(name)
+    settings = _settings(entry, source)
     model = registry.create(
         name,
-        classes=_settings(entry, source).get("classes"),
+        classes=settings.get("classes"),
         input_shape=_input_shape(entry, features),
         features=features,
+        **settings.get("variant", {}),
     )
     load_into(model, entry, source)
     model.trainable = False
@@ -107,8 +109,8 @@ def input_statistics(name: str, weights: str | Path | None = None) -> dict[str, 
     settings = _settings(entry, source)
     if not {"mean", "std"} <= settings.keys():
         raise WeightsError(
-            f"{source}: its card does not hold `mean` and `std` of the training pictures, which "
-            f"{name} needs; add both to its settings."
+            f"{source}: no card tells `mean` and `std` of the training pictures, which {name} "
+            "needs; import it with --mean and --std."
         )
     return {"mean": settings["mean"], "std": settings["std"]}
 

@@ -1,9 +1,11 @@
 """VGG: stacks of 3x3 convolutions (Simonyan and Zisserman 2014)."""
 
+from collections.abc import Iterator
+
 import lazy_loader as lazy
 
 from .blocks import classifier, conv_relu
-from .specs import Spec, Tap
+from .specs import Spec, Tap, in_torch
 
 keras = lazy.load("keras")
 
@@ -54,8 +56,10 @@ def _taps(repeats):
     yield from (Tap("penultimate", 0, 4096), Tap("logits", 0, 1000), Tap("probs", 0, 1000))
 
 
-SPECS = tuple(
-    Spec(
+def _specs(name: str, configuration: str) -> Iterator[Spec]:
+    """Yield a network for the files of its authors and Keras, and the same for those of torch."""
+    repeats = _CONFIGURATIONS[name]
+    spec = Spec(
         name=name,
         build=vgg,
         variant={"repeats": repeats},
@@ -70,7 +74,14 @@ SPECS = tuple(
         minimum=32,
         fixed_size=True,
         twin=name.upper() if name in ("vgg16", "vgg19") else "",
+        elsewhere={"torch": f"{name}_torch"},
         note="Without the local response normalisation of A-LRN, which the paper found useless.",
     )
-    for (name, repeats), configuration in zip(_CONFIGURATIONS.items(), "ABDE", strict=True)
+    yield from (spec, in_torch(spec))
+
+
+SPECS = tuple(
+    spec
+    for name, configuration in zip(_CONFIGURATIONS, "ABDE", strict=True)
+    for spec in _specs(name, configuration)
 )

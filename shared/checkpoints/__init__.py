@@ -8,5 +8,5 @@ arrays = checkpoints.read("squeezenet1_1.pth")  # {"features.0.weight": array, â
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(
-    __name__, submod_attrs={"caffe": ["read_layers"], "formats": ["detect", "read"]}
+    __name__, submod_attrs={"caffe": ["layer_names", "read_layers"], "formats": ["detect", "read"]}
 )

@@ -22,6 +22,8 @@ _BLOB_NAMES = {
     "InnerProduct": ("weight", "bias"),
     "BatchNorm": ("mean", "variance", "factor"),
     "Scale": ("gamma", "beta"),
+    # Of the branch of Caffe that BN-Inception was trained with.
+    "BN": ("gamma", "beta", "moving_mean", "moving_variance"),
     "PReLU": ("alpha",),
 }
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -49,7 +51,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     Returns:
         Arrays by `layer/weight` and `layer/bias` (convolutions and dense layers), `layer/mean`,
         `/variance` and `/factor` (`BatchNorm`: sums, and what they are divided by), `layer/gamma`
-        and `/beta` (`Scale`), `layer/0` and so on for other types; in the order of the file.
+        and `/beta` (`Scale`), these with `/moving_mean` and `/moving_variance` (`BN`), `layer/0`
+        and so on for other types; in the order of the file.
 
     Raises:
         WeightsError: See `read_layers`.
@@ -69,18 +72,30 @@ def read_layers(path: Path) -> list[Layer]:
     Raises:
         WeightsError: No such file, damaged, a claimed size it does not hold, or no weights.
     """
-    layers = []
+    layers = [layer for layer in _layers(path) if layer.blobs]
+    if not layers:
+        raise RefusedError("it holds no weights of a known format")
+    return layers
+
+
+@reader("Caffe network")
+def layer_names(path: Path) -> list[str]:
+    """Return the names of all layers of a network, in their order, with or without weights.
+
+    Raises:
+        WeightsError: See `read_layers`.
+    """
+    return [layer.name for layer in _layers(path)]
+
+
+def _layers(path: Path) -> Iterator[Layer]:
     for field, value in _fields(memoryview(path.read_bytes())):
         if field not in _NET_FIELDS:
             raise RefusedError("it is neither a weight file of a known format nor a Caffe network")
         if field == _V1_LAYERS:
-            layers.append(_layer(value, _V1_NAME, _V1_TYPE, _V1_BLOBS))
+            yield _layer(value, _V1_NAME, _V1_TYPE, _V1_BLOBS)
         elif field == _V2_LAYER:
-            layers.append(_layer(value, _V2_NAME, _V2_TYPE, _V2_BLOBS))
-    layers = [layer for layer in layers if layer.blobs]
-    if not layers:
-        raise RefusedError("it holds no weights of a known format")
-    return layers
+            yield _layer(value, _V2_NAME, _V2_TYPE, _V2_BLOBS)
 
 
 def _layer(message: memoryview, name_field: int, type_field: int, blob_field: int) -> Layer:
@@ -95,7 +110,9 @@ def _layer(message: memoryview, name_field: int, type_field: int, blob_field: in
             blobs.append(_blob(value))
     if kind == "InnerProduct":
         blobs = [blob.reshape(blob.shape[-2:]) if blob.ndim == 4 else blob for blob in blobs]
-    if kind in ("Convolution", "Deconvolution", "InnerProduct"):
+    if kind == "BN":
+        blobs = [blob.reshape(-1) for blob in blobs]
+    elif kind in ("Convolution", "Deconvolution", "InnerProduct"):
         blobs = [*blobs[:1], *(blob.reshape(-1) for blob in blobs[1:])]
     return Layer(name, kind, tuple(blobs))
 

@@ -91,7 +91,9 @@ def _keras2(root: Any, prefix: str, datasets: dict[str, Any]) -> dict[str, str]:
             place = f"{prefix}{layer}/{weight}"
             if place not in datasets:
                 raise RefusedError(f"it names the array {weight}, but does not hold it")
-            variable = weight.partition(":")[0].removeprefix(f"{layer}/")
+            # Scopes may stand in front: `block/conv1/kernel` of the layer conv1.
+            _, _, variable = f"/{weight.partition(':')[0]}".rpartition(f"/{layer}/")
+            variable = variable.removeprefix("/")
             found[f"{layer}/{variable}"] = place
     return found
 

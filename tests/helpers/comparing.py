@@ -19,7 +19,7 @@ def randomise(model, rng, scale=1.0):
             if name in ("gamma", "moving_variance"):
                 values.append(rng.uniform(0.5, 1.5, shape) * (scale if name[0] == "m" else 1))
             elif len(shape) > 1:
-                depthwise = "depthwise" in weight.path
+                depthwise = "depthwise" in weight.path + type(layer).__name__.lower()
                 variance = 1 / np.prod(shape[:2]) if depthwise else scale / np.prod(shape[:-1])
                 values.append(rng.normal(0, np.sqrt(variance), shape))
             elif name != "seed_generator_state":

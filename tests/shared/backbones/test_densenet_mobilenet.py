@@ -25,40 +25,14 @@ def test_layers_are_those_of_keras(name, side, variant):
     assert structure(ours) == structure(theirs)
 
 
-def dense_twin(side, repeats):
-    """Return a DenseNet of Keras with fewer layers in its blocks than the published ones."""
-    from keras.src.applications.densenet import DenseNet
-
-    options = {"weights": None, "classes": 10, "classifier_activation": None}
-    return DenseNet(repeats, input_shape=(side, side, 3), **options)
-
-
-@pytest.mark.parametrize(
-    ("name", "side"),
-    [
-        ("densenet121", 32),  # which pads all sides alike
-        ("mobilenet_v1", 32),
-        ("mobilenet_v1", 37),
-        ("mobilenet_v2", 32),
-        ("mobilenet_v2", 37),
-    ],
-)
-def test_outputs_are_those_of_keras(name, side, rng):
-    if name == "densenet121":
-        repeats = (2, 3, 2, 2)
-        theirs, ours = dense_twin(side, repeats), logits(name, side, repeats=repeats)
-        assert structure(ours) == structure(theirs)
-    else:
-        theirs, ours = twin(name, side), logits(name, side)
+# Even sides stand in test_twins.py.
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
+def test_outputs_are_those_of_keras_at_odd_sides(name, rng):
+    theirs, ours = twin(name, 37), logits(name, 37)
     randomise(theirs, rng)
     copy_by_name(theirs, ours)
-    x = pictures(rng, side)
-    expected = run(theirs, x)
-    assert difference(run(ours, x), expected) < 1e-4
-    for layer in ours.layers:
-        if hasattr(layer, "epsilon"):
-            layer.epsilon = 1e-5 if layer.epsilon == 1e-3 else 1e-3
-    assert difference(run(ours, x), expected) > 3e-4
+    x = pictures(rng, 37)
+    assert difference(run(ours, x), run(theirs, x)) < 1e-4
 
 
 def test_published_weights_give_their_published_activations(data):

@@ -1,14 +1,22 @@
 """Weights of other programs in our networks: same output, or refused with both tables."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
 from caffe_files import caffe_layer
+from command_lines import runner
+from comparing import difference, pictures
 from comparing import randomise as randomise_by
+from comparing import run as run_once
+from torch_files import save_state_dict
 
 from shared import backbones, checkpoints
 from shared import weights as store
 from shared.backbones import load
+from shared.backbones.classify import Classifier
+from shared.backbones.cli import app
+from shared.backbones.macs import abstract
 from shared.errors import ConvsuiteError, WeightsError
 
 
@@ -40,31 +48,78 @@ def batch(rng):
     return rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    ("twin", "name", "suffix"),
-    [
-        ("VGG16", "vgg16", ".h5"),
-        ("MobileNet", "mobilenet_v1", ".h5"),
-        ("MobileNet", "mobilenet_v1", ".weights.h5"),
-    ],
-)
-def test_files_of_keras_applications(tmp_path, batch, twin, name, suffix):
-    options = {"classes": 7, "input_shape": (32, 32, 3)}
-    twin = getattr(keras.applications, twin)
-    theirs = randomise(twin(weights=None, classifier_activation=None, **options))
-    file = tmp_path / f"twin{suffix}"
-    theirs.save(file) if suffix == ".h5" else theirs.save_weights(file)
-    ours = backbones.create(name, weights=file, features=["logits"], **options)
-    expected = run(theirs, batch)
-    tolerance = 1e-4 * np.abs(expected).max()
-    assert tolerance > 1e-5
-    np.testing.assert_allclose(run(ours, batch), expected, atol=tolerance)
-    # A cut network takes its part of the same file, whatever its number of classes.
-    cut = values(backbones.create(name, weights=file, input_shape=(32, 32, 3), top=False))
-    whole = values(ours)
+def test_a_cut_network_takes_its_part_of_a_file(tmp_path):
+    whole = randomise(backbones.create("mobilenet_v1", 7, (32, 32, 3), alpha=0.25))
+    whole.save(tmp_path / "a.h5")
+    # Whatever its number of classes.
+    options = {"input_shape": (32, 32, 3), "top": False, "alpha": 0.25}
+    cut = values(backbones.create("mobilenet_v1", weights=tmp_path / "a.h5", **options))
+    whole = values(whole)
     assert 0 < len(cut) < len(whole)
     for key, value in cut.items():
         np.testing.assert_array_equal(value, whole[key])
+
+
+@pytest.mark.parametrize("suffix", ["_notop.h5", ".weights.h5", "download"])
+def test_layers_that_keras_numbers_in_a_cut_network(suffix, tmp_path, monkeypatch):
+    """The classifier has a name, and is missing in the file, in the network, or in both."""
+    options = {"weights": None, "input_shape": (71, 71, 3)}
+    twin = randomise(keras.applications.Xception(include_top=suffix == ".weights.h5", **options))
+    weights = tmp_path / f"twin{suffix}"
+    if suffix == "download":
+        weights = "imagenet"
+        monkeypatch.setattr(keras.applications, "Xception", lambda **options: twin)
+    else:
+        (twin.save_weights if suffix == ".weights.h5" else twin.save)(weights)
+    ours = backbones.trunk("xception", features=["stage2", "stage4"], weights=weights)
+    theirs = keras.Model(twin.input, twin.get_layer("block14_sepconv2_act").output)
+    batch = pictures(np.random.default_rng(0), 71, 1)
+    expected = run_once(theirs, batch)
+    assert np.abs(expected).max() > 0.1
+    found = keras.ops.convert_to_numpy(ours(batch, training=False)[1])
+    assert difference(found, expected) < 1e-4
+
+
+def numbered_by_keras(model, path, swap=()):
+    """Write a file of Keras 2 whose layers go by their class and a number."""
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    if swap:
+        first, second = swap
+        layers[first], layers[second] = layers[second], layers[first]
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [f"conv2d_{i}" for i in range(1, len(layers) + 1)]
+        for name, layer in zip(file.attrs["layer_names"], layers.values(), strict=True):
+            group = file.create_group(name)
+            group.attrs["weight_names"] = ["kernel:0", "bias:0"]
+            for variable in layer.weights:
+                group[f"{variable.name}:0"] = keras.ops.convert_to_numpy(variable.value)
+
+
+def test_order_counts_where_names_tell_nothing_and_everything_fits(tmp_path):
+    model = randomise(backbones.create("squeezenet1.1", classes=3))
+    numbered_by_keras(model, tmp_path / "a.h5")
+    same_weights(model, backbones.create("squeezenet1.1", 3, weights=tmp_path / "a.h5"))
+    branches = ("fire2_expand1x1", "fire2_expand3x3")
+    numbered_by_keras(model, tmp_path / "b.h5", branches)
+    with pytest.raises(WeightsError, match=r"does not fit squeezenet1\.1: 2 of 52") as error:
+        backbones.create("squeezenet1.1", 3, weights=tmp_path / "b.h5")
+    assert all(name in str(error.value) for name in branches)
+
+
+def test_order_counts_for_nothing_where_there_are_names_or_branches(tmp_path):
+    model = backbones.create("squeezenet1.1", classes=3)
+    layers = [layer for layer in model.layers if layer.weights]
+    for name_of in (lambda i: f"towers.t{i}", str):
+        arrays = {
+            f"{name_of(i)}.{variable.name}": keras.ops.convert_to_numpy(variable.value)
+            for i, layer in enumerate(layers)
+            for variable in layer.weights
+        }
+        np.savez(tmp_path / "a.npz", **arrays)
+        with pytest.raises(WeightsError, match=r"does not fit squeezenet1\.1: 104 of") as error:
+            backbones.create("squeezenet1.1", 3, weights=tmp_path / "a.npz")
+        assert "conv1/kernel" in str(error.value)
+        assert f"{name_of(0)}/kernel" in str(error.value)
 
 
 def test_weights_of_another_network_are_refused_with_both_tables(tmp_path):
@@ -86,7 +141,7 @@ def test_a_missing_array_a_strange_one_and_numbers_that_are_none(tmp_path):
     arrays = values(randomise(backbones.create("lenet5_modern")))
     name = list(arrays)[3]
     faults = {
-        "missing": {key: array for key, array in arrays.items() if key != name},
+        "no array for": {key: array for key, array in arrays.items() if key != name},
         "strange/kernel": {**arrays, "strange/kernel": arrays[name]},
         "not finite": {**arrays, name: np.full_like(arrays[name], np.nan)},
     }
@@ -128,6 +183,21 @@ def test_a_chain_of_torch_in_order_with_its_flattened_map(tmp_path, rng):
         kernel.reshape(5, 5, 16, 120).transpose(2, 0, 1, 3).reshape(dense.kernel.shape)
     )
     assert np.abs(run(ours, batch) - expected).max() > 1e-3
+
+
+def test_numbers_of_torch_in_a_chain_count_as_its_order(tmp_path):
+    model = randomise(backbones.create("nin_cifar", classes=3))
+    state = {}
+    for number, layer in enumerate(layer for layer in model.layers if layer.weights):
+        kernel, bias = layer.get_weights()
+        state[f"{2 * number}.weight"] = kernel.transpose(3, 2, 0, 1)
+        state[f"{2 * number}.bias"] = bias
+    save_state_dict(tmp_path / "a.pth", state)
+    same_weights(model, backbones.create("nin_cifar", 3, weights=tmp_path / "a.pth"))
+    cut = backbones.create("nin_cifar", 3, features=["conv2_1"], weights=tmp_path / "a.pth")
+    found = values(cut)
+    assert len(found) == 8
+    assert all((values(model)[name] == value).all() for name, value in found.items())
 
 
 def basic_block(torch, width_in, width, stride):
@@ -254,44 +324,105 @@ def test_mobilenet_v2_of_torchvision_has_a_network_of_its_own(tmp_path, batch):
     assert np.abs(run(other, batch) - expected).max() > 1e-3
 
 
+def refusals(file, name):
+    """Return what the four ways to a network say about a file."""
+    ways = (
+        lambda: backbones.create(name, weights=file),
+        lambda: backbones.trunk(name, [backbones.spec(name).body], file),
+        lambda: load.import_weights(file, name, out=file.with_name("none.keras")),
+        lambda: Classifier(name, file),
+    )
+    for way in ways:
+        with pytest.raises(WeightsError) as error:
+            way()
+        assert not file.with_name("none.keras").exists()
+        yield str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".npz"])
+@pytest.mark.parametrize(
+    ("name", "key", "other"),
+    [
+        ("squeezenet1.1", "features.0.weight", "squeezenet1.1_torch"),
+        ("vgg19", "features.0.weight", "vgg19_torch"),
+        ("resnet50", "layer1.0.conv1.weight", "resnet50_v1.5"),
+        ("inception_v3", "Mixed_5b.branch1x1.conv.weight", "inception_v3_torch"),
+        ("inception_resnet_v2", "conv2d_1a.conv.weight", "inception_resnet_v2_torch"),
+    ],
+)
+def test_files_that_fit_but_mean_something_else_are_refused(name, key, other, suffix, tmp_path):
+    file = tmp_path / f"a{suffix}"
+    save = save_state_dict if suffix == ".pth" else lambda path, arrays: np.savez(path, **arrays)
+    save(file, {key: np.ones((64, 3, 3, 3), np.float32)})
+    ways = refusals(file, name) if name == "squeezenet1.1" else [refused(file, name)]
+    for message in ways:
+        assert message.endswith(f"load it into {other}.")
+        assert "\n" not in message
+    assert backbones.spec(other).name == other
+
+
+def refused(file, name):
+    with pytest.raises(WeightsError) as error:
+        backbones.create(name, features=[backbones.spec(name).taps[2].name], weights=file)
+    return str(error.value)
+
+
+def test_files_of_caffe_go_to_the_constants_they_were_trained_with(tmp_path):
+    content = caffe_layer("conv1", "Convolution", np.ones((96, 3, 11, 11)), np.zeros(96))
+    alexnet, caffenet = tmp_path / "a.caffemodel", tmp_path / "c.caffemodel"
+    norm, pool = caffe_layer("norm1", "LRN"), caffe_layer("pool1", "Pooling")
+    alexnet.write_bytes(content + norm + pool)
+    caffenet.write_bytes(content + pool + norm)
+    for file, name in ((alexnet, "alexnet_caffe"), (caffenet, "caffenet")):
+        model = backbones.create(name, features=["conv1"], weights=file)
+        np.testing.assert_array_equal(values(model)["conv1/kernel"], 1)
+        assert "alexnet_caffe or caffenet" in refused(file, "alexnet")
+    for file, name in ((caffenet, "alexnet_caffe"), (alexnet, "caffenet")):
+        assert "another order" in refused(file, name)
+    assert "no network for this file" in refused(alexnet, "zfnet")
+    assert "resnet50." in refused(alexnet, "resnet50_v1.5")
+    norm = abstract(backbones.create, "caffenet").get_layer("norm1")
+    assert (norm.k, norm.normalize_by_n) == (1, True)
+
+
+def test_a_card_of_another_network_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "user_dir", lambda: tmp_path / "user")
+    model = randomise(backbones.create("squeezenet1.1_torch", classes=3))
+    np.savez(tmp_path / "a.npz", **values(model))
+    file = load.import_weights(tmp_path / "a.npz", "squeezenet1.1_torch", classes=3)
+    same_weights(model, backbones.create("squeezenet1.1_torch", 3, weights=file))
+    with pytest.raises(WeightsError, match=r"weights of squeezenet1.1_torch, not of squeezenet1.1"):
+        backbones.create("squeezenet1.1", 3, weights=file)
+
+
+def test_a_missing_key_of_a_state_dict_is_named_in_one_line(tmp_path):
+    model = randomise(backbones.create("squeezenet1.1_torch", classes=3))
+    state = {}
+    for name, (kernel, bias) in ((la.name, la.get_weights()) for la in model.layers if la.weights):
+        state[f"{name}.weight"] = kernel.transpose(3, 2, 0, 1)
+        state[f"{name}.bias"] = bias
+    for role, ours in (("weight", r"kernel \(3 x 3 x 32 x 128\)"), ("bias", r"bias \(128\)")):
+        rest = {key: array for key, array in state.items() if key != f"fire5_expand3x3.{role}"}
+        save_state_dict(tmp_path / "a.pth", rest)
+        message = rf"1\.1_torch: it has no array for fire5_expand3x3/{ours}\.$"
+        with pytest.raises(WeightsError, match=message) as error:
+            backbones.create("squeezenet1.1_torch", classes=3, weights=tmp_path / "a.pth")
+        assert "\n" not in str(error.value)
+
+
 def in_torch_layout(value):
     return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
 
 
-@pytest.mark.parametrize(
-    ("name", "theirs"),
-    [
-        ("squeezenet1.1", {"conv1": "features.0", "fire2_squeeze1x1": "features.3.squeeze",
-          "fire9_expand3x3": "features.12.expand3x3", "fire5_expand1x1": "features.7.expand1x1",
-          "fire8_squeeze1x1": "features.11.squeeze", "conv10": "classifier.1"}),
-        ("squeezenet1.0", {"fire4_squeeze1x1": "features.5.squeeze",
-          "fire5_squeeze1x1": "features.7.squeeze", "fire9_expand1x1": "features.12.expand1x1"}),
-        ("squeezenet1.1", {"fire2_squeeze1x1": "fire2/squeeze1x1", "conv10": "conv10"}),
-        ("densenet121", {"conv1_conv": "features.conv0", "conv1_bn": "features.norm0",
-          "conv2_block1_0_bn": "features.denseblock1.denselayer1.norm1",
-          "conv5_block16_1_conv": "features.denseblock4.denselayer16.conv1",
-          "conv3_block2_1_bn": "features.denseblock2.denselayer2.norm.2",
-          "pool2_conv": "features.transition1.conv", "pool4_bn": "features.transition3.norm",
-          "bn": "features.norm5", "predictions": "classifier"}),
-        ("resnet50_v1.5", {"conv1_bn": "bn1", "conv3_block1_0_bn": "layer2.0.downsample.1",
-          "conv5_block3_3_conv": "layer4.2.conv3", "predictions": "fc"}),
-        ("resnet101", {"conv1_bn": "bn_conv1", "conv2_block1_0_conv": "res2a_branch1",
-          "conv2_block2_3_bn": "bn2b_branch2c", "conv4_block23_2_conv": "res4b22_branch2b",
-          "predictions": "fc1000"}),
-        ("googlenet", {"inception_3a_3x3_reduce": "inception_3a/3x3_reduce",
-          "loss3_classifier": "loss3/classifier"}),
-        ("vgg16_hed", {"block3_conv3": "block3/conv2d_2", "block1_conv1": "block1/conv2d",
-          "side4": "dsn4", "fuse": "fuse"}),
-    ],
-)  # fmt: skip
-def test_names_of_other_programs(name, theirs):
-    spec = backbones.spec(name)
-    from shared.backbones.macs import abstract
-
-    layers = {layer.name for layer in abstract(backbones.create, name).layers}
-    for ours, foreign in theirs.items():
-        assert ours in layers
-        assert load.names.ours(name, spec.family, foreign) == ours
+def name_in_caffe(layer):
+    """Return what He's Caffe networks call a layer."""
+    if layer in ("conv1_conv", "conv1_bn"):
+        return {"conv1_conv": "conv1", "conv1_bn": "bn_conv1"}[layer]
+    if layer == "predictions":
+        return "fc1000"
+    stage, block, number, kind = layer.split("_")
+    place = f"{stage[-1]}{'abc'[int(block[-1]) - 1]}_branch2{'ab'[int(number) - 1]}"
+    return f"{'res' if kind == 'conv' else 'bn'}{place}"
 
 
 def test_a_network_of_caffe_with_sums_and_scale_layers(tmp_path):
@@ -299,18 +430,23 @@ def test_a_network_of_caffe_with_sums_and_scale_layers(tmp_path):
     content = b""
     for layer in model.layers:
         arrays = [keras.ops.convert_to_numpy(v.value) for v in layer.weights]
+        name = name_in_caffe(layer.name) if arrays else ""
         if len(arrays) == 4:
             gamma, beta, mean, variance = arrays
             factor = np.float32([64])
-            content += caffe_layer(f"a{layer.name}", "BatchNorm", mean * 64, variance * 64, factor)
-            content += caffe_layer(f"scale{layer.name}", "Scale", gamma, beta)
+            content += caffe_layer(name, "BatchNorm", mean * 64, variance * 64, factor)
+            content += caffe_layer(name.replace("bn", "scale"), "Scale", gamma, beta)
         elif arrays:
             kind = "InnerProduct" if arrays[0].ndim == 2 else "Convolution"
-            content += caffe_layer(f"a{layer.name}", kind, in_torch_layout(arrays[0]), *arrays[1:])
+            content += caffe_layer(name, kind, in_torch_layout(arrays[0]), *arrays[1:])
     (tmp_path / "a.caffemodel").write_bytes(content)
     assert checkpoints.detect(tmp_path / "a.caffemodel") == "caffe"
     loaded = backbones.create("resnet20", classes=3, weights=tmp_path / "a.caffemodel")
     same_weights(model, loaded)
+    (tmp_path / "a.caffemodel").write_bytes(content[:-100])
+    with pytest.raises(WeightsError, match=r"^.*a\.caffemodel: .*cut off.*$") as error:
+        backbones.create("resnet20", classes=3, weights=tmp_path / "a.caffemodel")
+    assert "\n" not in str(error.value)
 
 
 def test_depthwise_kernels_of_torch(tmp_path):
@@ -351,6 +487,45 @@ def test_import_writes_a_network_with_a_card(tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(WeightsError, match="checksum"):
         backbones.create("lenet5_modern", classes=4, weights=path)
+
+
+def test_mean_and_deviation_come_with_the_import(tmp_path, rng, capsys):
+    command_line = runner(app, "backbones", capsys)
+    model = randomise(backbones.create("nin_cifar"))
+    np.savez(tmp_path / "a.npz", **values(model))
+    words = ("import-weights", tmp_path / "a.npz", "-n", "nin_cifar")
+    file = tmp_path / "a.keras"
+    moments = ("--mean", ".49,.48,.45", "--std", ".25,.24,.26")
+    command_line(*words, "-o", file, *moments)
+    classify = Classifier("nin_cifar", file)
+    picture = rng.uniform(0, 1, (40, 32, 3)).astype(np.float32)
+    batch = backbones.preprocess(
+        picture, classify.spec, mean=[0.49, 0.48, 0.45], std=[0.25, 0.24, 0.26]
+    )
+    expected = run(model, batch[None])[0]
+    np.testing.assert_allclose(classify.probabilities(picture), expected, atol=1e-5)
+    for more, message in (
+        (("--mean", ".5,.5,.5"), "a mean and a deviation"),
+        (("--mean", ".5,.5", "--std", ".2"), "of one number or 3"),
+        (("--mean", ".5", "--std", "0"), "above 0"),
+        (("--mean", "half", "--std", ".2"), "--mean takes numbers"),
+        (("--variant", "epsilon"), "NAME=VALUE"),
+    ):
+        assert message in command_line(*words, "-o", tmp_path / "b.keras", *more, check=1).err
+    with pytest.raises(ConvsuiteError, match="fixed preprocessing `caffe`"):
+        load.import_weights(tmp_path / "a.npz", "vgg16", mean=[0.5], std=[0.2])
+    with pytest.raises(WeightsError, match="--mean and --std"):
+        Classifier("nin_cifar", tmp_path / "a.npz")
+
+
+def test_a_variant_comes_back_with_its_weights(tmp_path):
+    model = randomise(backbones.create("mobilenet_v1", 3, alpha=0.25))
+    model.save(tmp_path / "a.h5")
+    options = {"classes": 3, "out": tmp_path / "b.keras"}
+    file = load.import_weights(
+        tmp_path / "a.h5", "mobilenet_v1", variant={"alpha": 0.25}, **options
+    )
+    same_weights(model, backbones.trunk("mobilenet_v1", features=["probs"], weights=file))
 
 
 def test_a_shipped_name_is_not_imported_over(tmp_path):

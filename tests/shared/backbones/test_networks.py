@@ -1,5 +1,6 @@
 """Every network of the registry against the figures of its paper, without allocating weights."""
 
+import keras
 import pytest
 
 from shared import backbones
@@ -49,3 +50,31 @@ def test_unknown_names_are_answered_with_near_ones():
         backbones.create("vgg16", classes=0)
     with pytest.raises(ConvsuiteError, match="variant"):
         backbones.create("vgg16", flavour="caffe")
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "tap"),
+    [
+        ("vgg19", "block3_conv1", "conv3_1"),
+        ("vgg16", "block2_pool", "pool2"),
+        ("vgg16", "fc2", "penultimate"),
+        ("vgg16", "predictions", "probs"),
+        ("resnet50_keras", "conv4_block6_out", "stage3.block6"),
+        ("resnet50v2", "conv4_block5_out", "stage3.block5"),
+        ("mobilenet_v1", "conv_pw_12_relu", "stage4.block1"),
+        ("mobilenet_v2", "block_13_expand_relu", None),
+        ("densenet121", "conv5_block16_concat", "stage4.block16"),
+        ("xception", "block14_sepconv2_act", "stage4"),
+    ],
+)
+def test_names_of_layers_of_keras_are_taps_too(name, layer, tap):
+    spec = backbones.spec(name)
+    theirs = abstract(getattr(keras.applications, spec.twin), weights=None).get_layer(layer)
+    if tap is None:
+        with pytest.raises(ConvsuiteError, match=f"no tap {layer}"):
+            backbones.create(name, features=[layer])
+        return
+    shape = (spec.size, spec.size, 3)
+    model = abstract(backbones.create, name, features=[layer, tap], input_shape=shape)
+    assert model.outputs[0] is model.outputs[1]
+    assert model.outputs[0].shape == theirs.output.shape
