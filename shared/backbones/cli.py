@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
@@ -175,20 +176,29 @@ def classify(
     """Say what is in pictures: files, folders with their sub-folders, patterns.
 
     With --out, one JSON file per picture is kept there, so that a run that was cut off goes on
-    where it stopped; predictions.csv holds all of them.
+    where it stopped; what another network, other weights, labels or --top left there is made anew.
+    predictions.csv holds all of them.
     """
-    from .registry import spec
+    from .labels import read_labels
+    from .trunks import checksum
 
-    spec(network)
+    settings = {
+        "network": network,
+        "weights": checksum(network, weights),
+        "labels": labels and hashlib.sha256("\n".join(read_labels(labels)).encode()).hexdigest(),
+        "top": top,
+        "precision": precision,
+    }
     make = functools.partial(_classifier, network, weights, labels, top)
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
         jobs, result = _over_pictures(
-            make, inputs, folder, ".json", overwrite, engine, device, precision, quiet, out is None
-        )
+            make, settings, inputs, folder, ".json",
+            overwrite, engine, device, precision, quiet, out is None,
+        )  # fmt: skip
         from .classify import collected
 
-        found = collected(jobs)
+        found = collected(jobs, settings)
         if out:
             _write_csv(found, out / "predictions.csv")
     if json:
@@ -220,14 +230,25 @@ def features(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Write the maps of a network at some taps as one .npz file per picture."""
+    """Write the maps of a network at some taps as one .npz file per picture.
+
+    What is there already from the same network, weights and taps is skipped, so a run that was
+    cut off goes on where it stopped.
+    """
     from .registry import tap as find_tap
+    from .trunks import checksum
 
     for name in tap:
         find_tap(network, name)
+    settings = {
+        "network": network,
+        "weights": checksum(network, weights),
+        "taps": tap,
+        "precision": precision,
+    }
     make = functools.partial(_extractor, network, tuple(tap), weights)
     _, result = _over_pictures(
-        make, inputs, out, ".npz", overwrite, engine, device, precision, quiet, False
+        make, settings, inputs, out, ".npz", overwrite, engine, device, precision, quiet, False
     )
     if json:
         console.emit({"out": out, **result.to_dict()})
@@ -388,7 +409,9 @@ def train_digits(
     """Train a historic network on handwritten digits.
 
     Without --digits the 1,797 small digits of scikit-learn are taken. With `--net all`, every
-    recipe is trained with several seeds and shown beside nearest neighbours and the papers.
+    recipe is trained with several seeds and shown beside nearest neighbours and the papers;
+    --minutes are shared out evenly, what is there from the same digits and options is kept, and
+    a training that was cut off goes on.
     """
     _start(device, precision)
     from . import train as training
@@ -407,8 +430,16 @@ def train_digits(
         )
         _tell(trained, quiet, json)
         return
+    each = minutes and minutes / (len(training.HISTORIC) * seeds)
     rows = training.digits_table(
-        training.HISTORIC, range(seed, seed + seeds), digits, out, epochs=epochs, quiet=quiet
+        training.HISTORIC,
+        range(seed, seed + seeds),
+        digits,
+        out,
+        epochs=epochs,
+        minutes=each,
+        command=console.command_line(),
+        quiet=quiet,
     )
     if json:
         console.emit({"rows": rows})
@@ -659,10 +690,10 @@ def _extractor(network, taps, weights):
     return FeatureExtractor(network, taps, weights)
 
 
-def _work(make, device, precision):
+def _work(make, settings, device, precision):
     from .classify import PictureWork
 
-    return PictureWork(make, device, precision)
+    return PictureWork(make, settings, device, precision)
 
 
 def _add_suffix(path: Path, suffix: str) -> Path:
@@ -670,16 +701,24 @@ def _add_suffix(path: Path, suffix: str) -> Path:
 
 
 def _over_pictures(
-    make, inputs, out, suffix, overwrite, engine, device, precision, quiet, forget
+    make, settings, inputs, out, suffix, overwrite, engine, device, precision, quiet, forget
 ) -> tuple:
     """Run a function over pictures; with `forget`, `failures.json` has no place to stay."""
     from shared import folders, images
 
+    from .classify import is_made
+
     rename = functools.partial(_add_suffix, suffix=suffix)
     jobs = folders.collect(inputs, out, images.READABLE, rename)
-    make_work = functools.partial(_work, make, device, precision)
+    make_work = functools.partial(_work, make, settings, device, precision)
     result = folders.process(
-        jobs, make_work, out=out, engine=engine, overwrite=overwrite, quiet=quiet
+        jobs,
+        make_work,
+        out=out,
+        engine=engine,
+        overwrite=overwrite,
+        is_done=functools.partial(is_made, settings=settings),
+        quiet=quiet,
     )
     folders.report(result, out, console.console, noun="pictures", quiet=quiet or forget)
     return jobs, result

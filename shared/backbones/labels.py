@@ -58,7 +58,7 @@ def load_labels(path: str | Path | None, classes: int) -> list[str]:
     """
     if path is None:
         return list(_imagenet()) if classes == 1000 else [str(i) for i in range(classes)]
-    labels = _lines(Path(path))
+    labels = read_labels(path)
     if len(labels) != classes:
         raise DataError(
             f"{path} has {len(labels)} labels, but the network has {classes} classes; "
@@ -69,10 +69,16 @@ def load_labels(path: str | Path | None, classes: int) -> list[str]:
 
 @cache
 def _imagenet() -> tuple[str, ...]:
-    return tuple(_lines(assets.labels_dir() / "imagenet.txt"))
+    return tuple(read_labels(assets.labels_dir() / "imagenet.txt"))
 
 
-def _lines(path: Path) -> list[str]:
+def read_labels(path: str | Path) -> list[str]:
+    """Return the names in a text file, see `load_labels`.
+
+    Raises:
+        DataError: The file cannot be read, or is no text.
+    """
+    path = Path(path)
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise DataError(f"{path}: too large for a list of labels (over {_MAX_BYTES} bytes).")

@@ -113,6 +113,29 @@ def input_statistics(name: str, weights: str | Path | None = None) -> dict[str, 
     return {"mean": settings["mean"], "std": settings["std"]}
 
 
+def checksum(name: str, weights: str | Path | None = None) -> str:
+    """Return what tells these weights from others, see `trunk` for the arguments.
+
+    Returns:
+        SHA-256 of the file and of its card, if any; `imagenet` for the download.
+
+    Raises:
+        ConvsuiteError: Unknown network.
+        WeightsError: No weights are found.
+    """
+    entry = registry.spec(name)
+    source = weights if weights is not None else _first_source(name)
+    if source == "imagenet":
+        return source
+    path = shipped_file(entry) if source == "shipped" else weight_file(source)
+    digest = hashlib.sha256()
+    for file in (path, path.with_suffix(".json")):
+        if file.is_file():
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
 def found() -> dict[str, str]:
     """Say for every network that has pretrained weights where they are, or what to install.
 

@@ -86,6 +86,49 @@ def test_classify_a_folder_with_broken_pictures(photos, tmp_path, capsys):
     assert again["predictions"] == found["predictions"]
 
 
+def test_other_settings_make_results_anew(tmp_path, capsys, monkeypatch):
+    (tmp_path / "labels.txt").write_text("\n".join("abcdefghij") + "\n")
+    digit = tmp_path / "one.png"
+    images.write(digit, np.zeros((28, 28, 3), np.uint8))
+    words = ("classify", digit, "-o", tmp_path / "out", "--json", "--quiet", "-n")
+
+    def answers(*more):
+        assert run(*words, *more) == 0
+        found = answer(capsys)
+        (prediction,) = found["predictions"]
+        kept = json.loads((tmp_path / "out" / "one.png.json").read_text())
+        assert kept["top"] == prediction["top"]
+        return found["done"], [guess["label"] for guess in prediction["top"]]
+
+    assert answers("lenet5")[0] == 1
+    assert answers("lenet5")[0] == 0
+    done, labels = answers("lenet5_modern")
+    assert done == 1
+    assert answers("lenet5_modern", "--top", 2) == (1, labels[:2])
+    done, letters = answers("lenet5_modern", "--top", 2, "--labels", tmp_path / "labels.txt")
+    assert (done, letters) == (1, ["abcdefghij"[int(label)] for label in labels[:2]])
+    for suffix in (".keras", ".json"):
+        shutil.copyfile(
+            assets.weights_dir() / "backbones" / f"lenet5_softmax{suffix}",
+            tmp_path / f"lenet5_softmax{suffix}",
+        )
+    own = ("lenet5_softmax", "--weights", tmp_path / "lenet5_softmax.keras")
+    assert answers(*own)[0] == 1
+    assert answers("lenet5_softmax")[0] == 0  # the same weights from elsewhere
+    (tmp_path / "out" / "one.png.json").write_text('{"picture": "cut o')
+    assert answers("lenet5_softmax")[0] == 1
+
+
+def test_features_at_another_tap_are_made_anew(tmp_path, capsys):
+    images.write(tmp_path / "one.png", np.zeros((28, 28, 3), np.uint8))
+    words = ("features", tmp_path / "one.png", "-n", "lenet5_modern", "-o", tmp_path, "--json")
+    for taps, done in [(("conv1",), 1), (("conv1",), 0), (("conv1", "pool2"), 1)]:
+        assert run(*words, *(word for tap in taps for word in ("--tap", tap))) == 0
+        assert answer(capsys)["done"] == done
+        with np.load(tmp_path / "one.png.npz") as maps:
+            assert set(maps) == {*taps, "settings"}
+
+
 def test_features_of_a_folder(photos, tmp_path, capsys):
     out = tmp_path / "maps"
     assert run("features", photos / "coffee.jpg", "--tap", "b4", "--tap", "penultimate",
@@ -190,6 +233,23 @@ def test_digits_that_ship_are_read_by_the_networks_that_ship(capsys, tmp_path):
     images.write(tmp_path / "one.png", digit)
     assert run("classify", tmp_path / "one.png", "-n", "lenet5_modern", "--json") == 0
     assert answer(capsys)["predictions"][0]["top"][0]["label"] == "1"
+
+
+def test_minutes_are_shared_among_the_trainings_of_a_table(tmp_path, capsys, monkeypatch):
+    from shared.backbones import train
+
+    called = {}
+
+    def table(names, seeds, folder, out, **options):
+        called.update(options, trainings=len(names) * len(seeds))
+        return [{"name": "lenet5"}]
+
+    monkeypatch.setattr(train, "digits_table", table)
+    words = ("train", "digits", "--net", "all", "-o", tmp_path, "--seeds", 2, "--minutes", 6)
+    assert run(*words, "--json") == 0
+    assert called["minutes"] * called["trainings"] == pytest.approx(6)
+    assert called["command"].startswith("convsuite")
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize(
