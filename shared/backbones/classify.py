@@ -14,10 +14,10 @@ from shared import backend, images
 from shared.console import to_json
 from shared.folders import Job
 
-from .labels import decode, load_labels
+from .labels import as_probabilities, decode, load_labels
 from .preprocessing import preprocess
 from .registry import spec as find_spec
-from .trunks import input_statistics, trunk
+from .trunks import class_names, input_statistics, trunk
 
 DEFAULT = "efficientnet_lite0"
 _SMALLEST_SHOWN = 0.01
@@ -44,19 +44,21 @@ class Classifier:
         Args:
             network: A name from `list_networks`.
             weights: A file, or None for the first that is found, see `shared.backbones.trunk`.
-            labels: Text file with one name per line; by default those of ImageNet for networks of
-                1,000 classes, else the numbers of the classes.
+            labels: Text file with one name per line; by default the names in the card of the
+                weights, else those of ImageNet for networks of 1,000 classes, else the numbers of
+                the classes.
             top: How many names to return.
 
         Raises:
-            ConvsuiteError: Unknown network, weights that are missing or do not fit, or labels of
-                the wrong number.
+            ConvsuiteError: Unknown network, one without classes, weights that are missing or do not
+                fit, or labels of the wrong number.
         """
         self.spec = find_spec(network)
+        self.spec.check_classes()
         self.top = top
         model = trunk(network, features=[self.spec.taps[-1].name], weights=weights)
         self._statistics = input_statistics(network, weights)
-        self.labels = load_labels(labels, model.output_shape[-1])
+        self.labels = load_labels(labels, model.output_shape[-1], class_names(network, weights))
         self._forward = backend.compiled(model)
 
     def __call__(self, image: np.ndarray) -> list[tuple[str, float]]:
@@ -73,7 +75,7 @@ class Classifier:
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Return the probabilities of all classes, float32 `(classes,)`."""
         batch = preprocess(image, self.spec, **self._statistics)[None]
-        return self._forward(batch)[0]
+        return as_probabilities(self._forward(batch)[0], self.spec)
 
 
 class FeatureExtractor:

@@ -276,17 +276,22 @@ def visualise(
         list[int] | None, typer.Option("--channel", min=0, help="Channel; may be repeated.")
     ] = None,
     method: Annotated[
-        Literal["deconvnet", "gradient", "guided"],
-        typer.Option("--method", help="How a signal goes back through a ReLU."),
-    ] = "deconvnet",
+        Literal["deconvnet", "gradient", "guided"] | None,
+        typer.Option(
+            "--method",
+            help="How a signal goes back through a ReLU; of one picture all are shown, of several "
+            "deconvnet.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Show what a network looks at.
 
-    One picture: its names, Grad-CAM, occlusion maps, the strongest units by three methods. Several
-    pictures or a folder: for some channels, the nine pictures that excite them most. Both with the
-    filters of the first layer.
+    One picture: its names, Grad-CAM by the last maps or those of --tap, occlusion maps, the
+    strongest units or those of --channel. Several pictures or a folder: for some channels, the nine
+    pictures that excite them most. Both with the filters of the first layer.
     """
     from shared import images
     from shared.folders import collect
@@ -296,14 +301,16 @@ def visualise(
     from .registry import tap as find_tap
 
     entry = spec(network)
-    if tap:
-        found = find_tap(network, tap)
-        if not found.stride:
-            raise ConvsuiteError(f"{network}: {tap} is a vector; choose a tap that is a map.")
-        if channel and max(channel) >= found.channels:
-            raise ConvsuiteError(f"{network}: {tap} has the channels 0 to {found.channels - 1}.")
+    if not any(one.stride for one in entry.taps):
+        raise ConvsuiteError(f"{network} has no maps to look at, only vectors.")
+    if tap and not find_tap(network, tap).stride:
+        raise ConvsuiteError(f"{network}: {tap} is a vector; choose a tap that is a map.")
     _start(device)
     from .look import Looker, middle_tap, picture_page, strongest_page
+
+    units = find_tap(network, tap or middle_tap(network))
+    if channel and max(channel) >= units.channels:
+        raise ConvsuiteError(f"{network}: {units.name} has the channels 0 to {units.channels - 1}.")
 
     jobs = collect(inputs, out.parent / f".{out.name}.none", images.READABLE)
     looker = Looker(network, weights, labels=labels)
@@ -311,13 +318,27 @@ def visualise(
     if not pictures:
         raise ConvsuiteError("None of the inputs is a picture that can be read.")
     page = Page(f"{network} at work", entry.paper)
-    tap = tap or middle_tap(network)
     if len(pictures) == 1:
         page.heading(pictures[0].name)
-        picture_page(looker, pictures[0], page, command=console.command_line(), tap=tap)
+        picture_page(
+            looker,
+            pictures[0],
+            page,
+            command=console.command_line(),
+            tap=tap and units.name,
+            method=method,
+            channels=channel,
+        )
     else:
-        page.heading(f"Channels of {tap}")
-        strongest_page(looker, pictures, page, tap=tap, method=method, channels=channel)
+        page.heading(f"Channels of {units.name}")
+        strongest_page(
+            looker,
+            pictures,
+            page,
+            tap=units.name,
+            method=method or "deconvnet",
+            channels=channel,
+        )
     page.heading("Filters of the first layer")
     page.picture(looker.filters(), "Each with a contrast of its own; grey is zero")
     page.write(out)

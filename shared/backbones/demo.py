@@ -74,14 +74,13 @@ def _show_classification(page: Page, out: Path) -> None:
 
 
 def _show_views(page: Page, name: str) -> None:
-    from .look import Looker, middle_tap, picture_page
+    from .look import Looker, picture_page
 
     backend.setup()
     page.heading("What a network looks at", level=3)
     looker = Looker("efficientnet_lite0")
     command = f"convsuite backbones visualise {demo.sample(name)} -o seen.html"
-    tap = middle_tap("efficientnet_lite0")
-    picture_page(looker, demo.sample(name), page, command=command, tap=tap)
+    picture_page(looker, demo.sample(name), page, command=command)
     page.picture(looker.filters(), "Filters of the first layer; grey is zero")
 
 

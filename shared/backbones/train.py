@@ -284,7 +284,7 @@ def train_pictures(
         **options: As in `Options`.
 
     Raises:
-        ConvsuiteError: No such network or recipe, or a network for grey digits.
+        ConvsuiteError: No such network or recipe, or a network for grey digits or without classes.
         DataError: No usable pictures, or there is a training already and `resume` is not set.
     """
     if recipe not in PICTURES:
@@ -292,6 +292,7 @@ def train_pictures(
     chosen = Options(**options)
     adapted = _adapted(dataclasses.replace(PICTURES[recipe], network=name), chosen)
     entry = spec(name)
+    entry.check_classes()
     if entry.channels != 3:
         raise ConvsuiteError(f"{name} takes grey digits; choose a network with coloured input.")
     pictures = load_labelled(source, entry.size)

@@ -113,6 +113,27 @@ def input_statistics(name: str, weights: str | Path | None = None) -> dict[str, 
     return {"mean": settings["mean"], "std": settings["std"]}
 
 
+def class_names(name: str, weights: str | Path | None = None) -> list[str] | None:
+    """Return the names of the classes in the card of weights; None where there are none.
+
+    Args:
+        name: A network.
+        weights: As for `trunk`.
+
+    Raises:
+        WeightsError: No weights are found, or the names are not one text per class.
+    """
+    source = weights if weights is not None else _first_source(name)
+    settings = _settings(registry.spec(name), source)
+    labels = settings.get("labels")
+    if labels is None:
+        return None
+    is_list = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    if not is_list or len(labels) != settings.get("classes"):
+        raise WeightsError(f"{source}: `labels` in its card must be one name per class.")
+    return labels
+
+
 def checksum(name: str, weights: str | Path | None = None) -> str:
     """Return what tells these weights from others, see `trunk` for the arguments.
 
@@ -220,5 +241,5 @@ def _input_shape(entry: Spec, features: Sequence[str]) -> tuple[int | None, int 
     taps = [tap.name for tap in entry.taps]
     last = max(taps.index(registry.tap(entry.name, feature).name) for feature in features)
     is_fixed = entry.fixed_size and last > taps.index(entry.body)
-    side = entry.size if is_fixed else None
+    side = entry.size if is_fixed or entry.minimum == entry.size else None
     return (side, side, entry.channels)

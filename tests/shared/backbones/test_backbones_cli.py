@@ -142,13 +142,35 @@ def test_features_of_a_folder(photos, tmp_path, capsys):
 def test_visualise_one_picture_and_many(photos, tmp_path, capsys):
     page = tmp_path / "one.html"
     assert run("visualise", photos / "chelsea.jpg", "-o", page, "--tap", "b2") == 0
-    assert "Grad-CAM" in page.read_text()
+    text = page.read_text()
+    assert "Grad-CAM: where it sees “tiger cat”, by its maps b2" in text
+    assert "the likeliest name with a grey square there: blue “tiger cat”" in text
     images.write(photos / "bright.exr", np.full((64, 64, 3), 5.0, "float32"))
     assert run("visualise", photos, "-o", page, "--tap", "b2", "--channel", 3) == 1
     text = page.read_text()
     assert "b2, channel 3: the 3 pictures" in text
     errors = capsys.readouterr().err
     assert [errors.count(name) for name in ("bright.exr", "cut.jpg", "empty.jpg")] == [1, 1, 1]
+
+
+def test_visualise_networks_for_digits(tmp_path):
+    digit = np.zeros((28, 28, 3), np.uint8)
+    digit[4:24, 13:16] = 255
+    images.write(tmp_path / "one.png", digit)
+
+    def page(network, *words):
+        file = tmp_path / "page.html"
+        assert run("visualise", tmp_path / "one.png", "-o", file, "-n", network, *words) == 0
+        return file.read_text()
+
+    text = page("lecun1989")
+    assert "Seen: 1 " in text
+    assert "by its maps conv2" in text
+    assert text.count("<img") == 10
+    text = page("lenet5", "--method", "guided", "--channel", 3, "--channel", 15)
+    assert text.count("<img") == 8
+    assert "by channel 3, channel 15" in text
+    assert "pixels: guided" in text
 
 
 def test_visualise_takes_weights_up_to_the_tap(photos, tmp_path, data):
@@ -227,12 +249,25 @@ def test_visualise_writes_a_page_that_a_browser_shows(photos, tmp_path, chromium
     assert chromium.get_log("browser") == []
 
 
-def test_digits_that_ship_are_read_by_the_networks_that_ship(capsys, tmp_path):
+def test_names_are_those_of_the_card(photos, capsys):
+    assert run("classify", photos / "chelsea.jpg", "-n", "resnet20", "--json") == 0
+    (entry,) = answer(capsys)["predictions"]
+    labels = {guess["label"] for guess in entry["top"]}
+    assert labels <= {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse",
+                      "ship", "truck"}  # fmt: skip
+
+
+@pytest.mark.parametrize("network", ["lecun1989", "lecun1990", "lenet5_modern"])
+def test_digits_that_ship_are_read_by_the_networks_that_ship(network, capsys, tmp_path):
     digit = np.zeros((28, 28, 3), np.uint8)
     digit[4:24, 13:16] = 255  # a one
     images.write(tmp_path / "one.png", digit)
-    assert run("classify", tmp_path / "one.png", "-n", "lenet5_modern", "--json") == 0
-    assert answer(capsys)["predictions"][0]["top"][0]["label"] == "1"
+    words = ("classify", tmp_path / "one.png", "-n", network, "--top", 10, "--json")
+    assert run(*words) == 0
+    top = answer(capsys)["predictions"][0]["top"]
+    assert top[0]["label"] == "1"
+    assert 0.3 < top[0]["probability"] <= 1
+    assert sum(guess["probability"] for guess in top) == pytest.approx(1, abs=1e-4)
 
 
 def test_minutes_are_shared_among_the_trainings_of_a_table(tmp_path, capsys, monkeypatch):
@@ -267,6 +302,26 @@ def test_minutes_are_shared_among_the_trainings_of_a_table(tmp_path, capsys, mon
         (
             ("visualise", "{coffee}", "-o", "{out}.html", "--tap", "b2", "--channel", "24"),
             "0 to 23",
+        ),
+        (
+            ("visualise", "{coffee}", "{empty}", "-o", "{out}.html", "--channel", "5000"),
+            "b4 has the channels 0 to 39",
+        ),
+        (
+            ("visualise", "{coffee}", "-o", "{out}.html", "-n", "highway_mlp_d10"),
+            "highway_mlp_d10 has no maps",
+        ),
+        (
+            ("visualise", "{coffee}", "-o", "{out}.html", "-n", "vgg16_hed"),
+            "vgg16_hed is an edge detector's trunk without classes",
+        ),
+        (
+            ("classify", "{coffee}", "-n", "vgg16_hed"),
+            "vgg16_hed is an edge detector's trunk without classes",
+        ),
+        (
+            ("train", "pictures", "{out}", "-o", "{out}.keras", "--net", "vgg16_hed"),
+            "vgg16_hed is an edge detector's trunk without classes",
         ),
         (("summary", "vgg16", "--size", "31"), "at least 32"),
         (("summary", "vgg"), "vgg"),

@@ -9,6 +9,7 @@ from keras import ops
 
 from shared import backbones, images, losses, training, weights
 from shared.backbones import sdlm, train
+from shared.backbones.classify import Classifier
 from shared.datasets import Digits, load_digits
 from shared.errors import ConvsuiteError, DataError
 
@@ -366,6 +367,7 @@ def test_pictures_from_a_folder(coloured, tmp_path, monkeypatch):
     assert mean == pytest.approx([0.4167] * 3, abs=0.03)
     model = weights.load_model(trained.path, train.APP)
     assert model.output_shape == (None, 3)
+    assert Classifier("resnet20", str(out)).labels == ["blue", "green", "red"]
 
 
 def test_wrong_networks_and_recipes_for_pictures(coloured, tmp_path):
@@ -373,6 +375,9 @@ def test_wrong_networks_and_recipes_for_pictures(coloured, tmp_path):
         train.train_pictures("lenet5_modern", coloured, tmp_path / "x.keras")
     with pytest.raises(ConvsuiteError, match="cifar"):
         train.train_pictures("resnet20", coloured, tmp_path / "x.keras", recipe="imagenet")
+    for name in ("vgg16_hed", "inception_resnet_v1_facenet"):
+        with pytest.raises(ConvsuiteError, match=f"{name} is .* without classes"):
+            train.train_pictures(name, coloured, tmp_path / "x.keras")
 
 
 def test_cuts_are_windows_of_the_framed_picture(rng):
