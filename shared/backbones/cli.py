@@ -132,14 +132,22 @@ def summary(
         return
     rows, makers = network_table(name, size)
     if json:
-        console.emit({"network": name, "layers": [dataclasses.asdict(row) for row in rows]})
+        said = facts(name, rows, size)
+        console.emit(
+            {
+                "network": name,
+                "input": said["Input"],
+                "left_out": said.get("Left out"),
+                "layers": [dataclasses.asdict(row) for row in rows],
+            }
+        )
         return
     from rich.console import Console
     from rich.table import Table
 
     out = Console()
     out.width = max(out.width, 130)
-    for key, value in facts(name, rows).items():
+    for key, value in facts(name, rows, size).items():
         out.print(f"{key}: {value}", markup=False, highlight=False, soft_wrap=True)
     table = Table(*HEADERS)
     for column in table.columns:

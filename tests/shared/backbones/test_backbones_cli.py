@@ -66,6 +66,23 @@ def test_summary_as_table_json_and_page(tmp_path, capsys):
     assert "conv5_2" in (tmp_path / "v.html").read_text()
 
 
+def test_summary_at_another_size_has_the_classifier_where_it_fits(capsys):
+    assert run("summary", "resnet18", "--size", 256) == 0
+    printed = capsys.readouterr().out
+    assert "Input: 256 x 256 x 3" in printed
+    assert "Parameters: 11,689,512" in printed
+    assert "Left out" not in printed
+    assert run("summary", "vgg11", "--size", 64) == 0
+    printed = capsys.readouterr().out
+    assert "Input: 64 x 64 x 3" in printed
+    assert "Left out: the classifier, which needs 224 x 224" in printed
+    assert run("summary", "vgg11", "--size", 64, "--json") == 0
+    found = answer(capsys)
+    assert found["input"].startswith("64 x 64 x 3")
+    assert found["left_out"]
+    assert sum(row["parameters"] for row in found["layers"]) < 10_000_000
+
+
 def test_classify_a_folder_with_broken_pictures(photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("classify", photos, "--out", out, "--json") == 1

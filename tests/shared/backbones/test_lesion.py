@@ -136,6 +136,7 @@ def test_shipped_networks_show_the_claim_of_the_paper(name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_every_seed_shows_the_claim_of_the_paper(seed, tmp_path, data):
     """Seed 0 ships; the others are trained here, alike."""
