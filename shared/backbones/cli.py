@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
@@ -72,16 +73,28 @@ def list_command(
     pattern: Annotated[str, typer.Argument(help="Shell pattern of names.")] = "*",
     json: Json = False,
 ) -> None:
-    """List the networks, the oldest first."""
+    """List the networks, the oldest first, and where their weights are.
+
+    Weights are `here` (on this machine), can be downloaded by Keras, or are missing although a
+    package has them; --json says where, and what to install.
+    """
     from .registry import list_networks, spec
+    from .trunks import found, licences
 
     specs = [spec(name) for name in list_networks(pattern)]
     if not specs:
         raise ConvsuiteError(f"No network matches {pattern}; `convsuite backbones list` shows all.")
     if json:
         keep = ("paper", "table", "size", "classes", "parameters", "statistics", "gmacs", "twin")
+        places, terms = found(), licences()
         rows = [
-            {"name": entry.name, "family": entry.family, **{k: getattr(entry, k) for k in keep}}
+            {
+                "name": entry.name,
+                "family": entry.family,
+                **{k: getattr(entry, k) for k in keep},
+                "weights": places.get(entry.name),
+                "licence": terms.get(entry.name),
+            }
             for entry in specs
         ]
         console.emit({"networks": rows})
@@ -92,6 +105,8 @@ def list_command(
     table = Table("network", "paper")
     for header in ("input", "parameters", "10⁹ multiply-adds"):
         table.add_column(header, justify="right")
+    table.add_column("weights")
+    places, terms = found(), licences()
     for entry in specs:
         table.add_row(
             entry.name,
@@ -99,6 +114,7 @@ def list_command(
             str(entry.size),
             f"{entry.parameters:,}",
             f"{entry.gmacs:.3g}",
+            _weights_cell(places.get(entry.name, ""), terms.get(entry.name)),
         )
     Console().print(table)
 
@@ -186,8 +202,14 @@ def classify(
     With --out, one JSON file per picture is kept there, so that a run that was cut off goes on
     where it stopped; what another network, other weights, labels or --top left there is made anew.
     predictions.csv holds all of them.
+
+    The shorter side of a picture is resized, by area where it shrinks, and the network sees the
+    middle: 224 x 224 of 256 pixels with efficientnet_lite0. A run says it of its network, and so
+    does `summary`.
     """
     from .labels import read_labels
+    from .preprocessing import described
+    from .registry import spec
     from .trunks import checksum
 
     settings = {
@@ -212,6 +234,9 @@ def classify(
     if json:
         console.emit({**result.to_dict(), "predictions": found})
     elif not quiet:
+        console.console.print(
+            f"{network} sees: {described(spec(network))}", markup=False, soft_wrap=True
+        )
         _print_predictions(found)
     raise typer.Exit(result.exit_code)
 
@@ -651,6 +676,16 @@ def import_weights(
         console.emit({"file": path})
     else:
         console.console.print(f"written: {path}", markup=False, soft_wrap=True)
+
+
+def _weights_cell(place: str, licence: str | None) -> str:
+    """Say in a few words where weights are, see `trunks.found`."""
+    if place.startswith("missing"):
+        return "missing"
+    if place.startswith("keras.applications"):
+        return "download"
+    shorter = re.sub(r" \(.*?\)", "", licence or "licence unknown")
+    return f"here, {shorter}" if place else ""
 
 
 def _tell(trained, quiet: bool, json: bool) -> None:

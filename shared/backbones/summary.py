@@ -6,6 +6,7 @@ from pathlib import Path
 from shared.report import Page
 
 from .macs import Row, abstract, layer_table
+from .preprocessing import described
 from .registry import create
 from .registry import spec as find_spec
 from .specs import Spec
@@ -63,6 +64,7 @@ def facts(name: str, rows: list[Row], size: int | None = None) -> dict[str, str]
         "Paper": spec.paper,
         "Layers after": spec.table,
         "Input": f"{side} x {side} x {spec.channels}, preprocessing “{spec.preprocessing}”",
+        "Pictures": described(spec),
         "Left out": f"the classifier, which needs {spec.size} x {spec.size}"
         if _is_cut(spec, size)
         else "",

@@ -166,8 +166,9 @@ def found() -> dict[str, str]:
         One line by name of the network.
     """
     lines = {}
+    files = _installed_files()
     for name in registry.list_networks():
-        installed = _installed(name)
+        installed = files.get(name)
         package = PACKAGES.get(name)
         if installed is not None:
             lines[name] = f"file {installed}"
@@ -180,9 +181,19 @@ def found() -> dict[str, str]:
     return lines
 
 
+def licences() -> dict[str, str]:
+    """Return the licences of the weights on this machine, by name of the network."""
+    terms = {
+        name: package.licence
+        for name, package in PACKAGES.items()
+        if _package_file(package) is not None
+    }
+    return terms | {card.name: card.licence for card in reversed(store.cards(APP))}
+
+
 def _first_source(name: str) -> str | Path:
     """Return the first source of weights in the order of `trunk`, as `load_into` takes it."""
-    installed = _installed(name)
+    installed = _installed_files().get(name)
     if installed is not None:
         return installed
     package = PACKAGES.get(name)
@@ -195,10 +206,9 @@ def _first_source(name: str) -> str | Path:
     raise WeightsError(f"No weights of {name} are installed; {_advice(name)}.")
 
 
-def _installed(name: str) -> Path | None:
-    """Return the shipped or imported weight file called like the network."""
-    cards = [card for card in store.card_files(APP) if card.stem == name]
-    return cards[0].with_suffix(".keras") if cards else None
+def _installed_files() -> dict[str, Path]:
+    """Return the weight files that are shipped or were imported, by name; shipped ones first."""
+    return {card.stem: card.with_suffix(".keras") for card in reversed(store.card_files(APP))}
 
 
 def _advice(name: str) -> str:

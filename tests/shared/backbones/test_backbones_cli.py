@@ -51,10 +51,17 @@ def test_list_imports_no_framework(capsys):
         "finally: assert not {'keras.src', 'tensorflow', 'cv2'} & sys.modules.keys()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = [row["name"] for row in json.loads(done.stdout)["networks"]]
-    assert {"lecun1989", "alexnet", "nasnet_large", "vgg16_hed"} <= set(names)
+    rows = {row["name"]: row for row in json.loads(done.stdout)["networks"]}
+    assert {"lecun1989", "alexnet", "nasnet_large", "vgg16_hed"} <= rows.keys()
+    assert rows["lecun1989"]["weights"].endswith("lecun1989.keras")
+    assert rows["lecun1989"]["licence"].startswith("CC BY-SA 3.0")
+    assert rows["efficientnet_lite0"]["licence"] == "Apache-2.0"
+    assert "download" in rows["vgg16"]["weights"]
+    assert (rows["alexnet"]["weights"], rows["alexnet"]["licence"]) == (None, None)
     assert run("list", "resnet5?") == 0
     assert "25,557,032" in capsys.readouterr().out
+    assert run("list", "lecun1990") == 0
+    assert "here" in capsys.readouterr().out
 
 
 def test_summary_as_table_json_and_page(tmp_path, capsys):
@@ -264,6 +271,18 @@ def test_visualise_writes_a_page_that_a_browser_shows(photos, tmp_path, chromium
     requested = "return performance.getEntriesByType('resource').map(e => e.name)"
     assert all(name.startswith("data:") for name in chromium.execute_script(requested))
     assert chromium.get_log("browser") == []
+
+
+def test_classify_says_what_the_network_sees(tmp_path, capsys):
+    images.write(tmp_path / "black.png", np.zeros((28, 28, 3), np.uint8))
+    assert run("classify", tmp_path / "black.png", "-n", "lenet5") == 0
+    printed = capsys.readouterr()
+    assert "lenet5 sees: shorter side resized to 28 pixels" in printed.err
+    assert "in a black frame of 32 x 32" in printed.err
+    assert run("summary", "efficientnet_lite0") == 0
+    assert "resized to 256 pixels, by area where it shrinks; the middle 224 x 224" in (
+        capsys.readouterr().out
+    )
 
 
 def test_names_are_those_of_the_card(photos, capsys):
