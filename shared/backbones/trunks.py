@@ -10,11 +10,12 @@ from shared import weights as store
 from shared.errors import WeightsError
 
 from . import registry
-from .load import APP, load_into, shipped_file, weight_file
 from .specs import Spec
 
 if TYPE_CHECKING:
     import keras
+
+_APP = "backbones"
 
 
 class Package(NamedTuple):
@@ -74,6 +75,8 @@ def trunk(name: str, features: Sequence[str], weights: str | Path | None = None)
         ConvsuiteError: Unknown network or tap.
         WeightsError: Nothing found (says what to install), or it does not fit.
     """
+    from .load import load_into
+
     entry = registry.spec(name)
     source = weights if weights is not None else _first_source(name)
     model = registry.create(
@@ -148,7 +151,7 @@ def checksum(name: str, weights: str | Path | None = None) -> str:
     source = weights if weights is not None else _first_source(name)
     if source == "imagenet":
         return source
-    path = shipped_file(entry) if source == "shipped" else weight_file(source)
+    path = _file(entry, source)
     digest = hashlib.sha256()
     for file in (path, path.with_suffix(".json")):
         if file.is_file():
@@ -188,7 +191,7 @@ def licences() -> dict[str, str]:
         for name, package in PACKAGES.items()
         if _package_file(package) is not None
     }
-    return terms | {card.name: card.licence for card in reversed(store.cards(APP))}
+    return terms | {card.name: card.licence for card in reversed(store.cards(_APP))}
 
 
 def _first_source(name: str) -> str | Path:
@@ -208,7 +211,7 @@ def _first_source(name: str) -> str | Path:
 
 def _installed_files() -> dict[str, Path]:
     """Return the weight files that are shipped or were imported, by name; shipped ones first."""
-    return {card.stem: card.with_suffix(".keras") for card in reversed(store.card_files(APP))}
+    return {card.stem: card.with_suffix(".keras") for card in reversed(store.card_files(_APP))}
 
 
 def _advice(name: str) -> str:
@@ -237,11 +240,18 @@ def _check(path: Path, package: Package) -> None:
             )
 
 
+def _file(entry: Spec, source: str | Path) -> Path:
+    """Return the file of weights; none of `imagenet`."""
+    from .load import shipped_file, weight_file  # needs NumPy, and `found` must be quick
+
+    return shipped_file(entry) if source == "shipped" else weight_file(source)
+
+
 def _settings(entry: Spec, source: str | Path) -> dict[str, Any]:
     """Return the settings in the card of weights; none where there is no card."""
     if source == "imagenet":
         return {}
-    path = shipped_file(entry) if source == "shipped" else weight_file(source)
+    path = _file(entry, source)
     if path.suffix != ".keras" or not path.with_suffix(".json").is_file():
         return {}
     return store.read_card(path).settings

@@ -48,7 +48,7 @@ def test_list_imports_no_framework(capsys):
     code = (
         "import sys; from shared.backbones.cli import app; from shared import console\n"
         "try: console.run(app, ['list', '--json'])\n"
-        "finally: assert not {'keras.src', 'tensorflow', 'cv2'} & sys.modules.keys()"
+        "finally: assert not {'keras.src', 'tensorflow', 'cv2', 'numpy'} & sys.modules.keys()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     rows = {row["name"]: row for row in json.loads(done.stdout)["networks"]}
