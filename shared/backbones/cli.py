@@ -678,16 +678,6 @@ def import_weights(
         console.console.print(f"written: {path}", markup=False, soft_wrap=True)
 
 
-def _weights_cell(place: str, licence: str | None) -> str:
-    """Say in a few words where weights are, see `trunks.found`."""
-    if place.startswith("missing"):
-        return "missing"
-    if place.startswith("keras.applications"):
-        return "download"
-    shorter = re.sub(r" \(.*?\)", "", licence or "licence unknown")
-    return f"here, {shorter}" if place else ""
-
-
 def _tell(trained, quiet: bool, json: bool) -> None:
     if json:
         console.emit({"file": trained.path, "card": trained.card})
@@ -704,6 +694,16 @@ def _rounded(value) -> str:
     if isinstance(value, float):
         return f"{value:.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
     return "" if value is None else str(value)
+
+
+def _weights_cell(place: str, licence: str | None) -> str:
+    """Say in a few words where weights are, see `trunks.found`."""
+    if place.startswith("missing"):
+        return "missing"
+    if place.startswith("keras.applications"):
+        return "download"
+    shorter = re.sub(r" \(.*?\)", "", licence or "licence unknown")
+    return f"here, {shorter}" if place else ""
 
 
 def _print_rows(rows: list[dict], title: str | None = None) -> None:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     Taps = Iterator[tuple[str, keras.KerasTensor]]
     Constructor = Callable[..., Taps]
 
+Preprocessing = Literal["caffe", "caffe_rounded", "tf", "torch", "lite", "hed", "unit", "lecun"]
+
 # By the last tap.
 _WITHOUT_CLASSES = {"edges": "an edge detector's trunk", "embedding": "a network for embeddings"}
-
-Preprocessing = Literal["caffe", "caffe_rounded", "tf", "torch", "lite", "hed", "unit", "lecun"]
 
 
 @dataclass(frozen=True)
