@@ -69,7 +69,8 @@ def trunk(name: str, features: Sequence[str], weights: str | Path | None = None)
     Returns:
         A model `(batch, height, width, channels)` in, one map per tap out (a list where there are
         several), not trainable.
-        Sides are open unless a tap lies behind a classifier that needs a fixed size.
+        Sides are open unless a tap lies behind a classifier that needs a fixed size, or a layer of
+        the network has weights for every place.
 
     Raises:
         ConvsuiteError: Unknown network or tap.
