@@ -16,11 +16,12 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import ConvsuiteError, DependencyError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Device = Literal["auto", "cpu", "gpu"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -223,7 +224,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[Any, np.ndarray]]:
+def value_and_grad(function: Callable[..., Any]) -> "Callable[..., tuple[Any, np.ndarray]]":
     """Compile a scalar function together with its gradient in its first argument.
 
     Args:
@@ -239,7 +240,7 @@ def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[Any, np.
 
     differentiate = _GRADIENT[name()](function)
 
-    def run(*inputs: Any) -> tuple[Any, np.ndarray]:
+    def run(*inputs: Any) -> "tuple[Any, np.ndarray]":
         tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
         return keras.tree.map_structure(_to_numpy, differentiate(*tensors))
 
@@ -261,7 +262,7 @@ def training_steps(
     return _STEPS[name()](model)
 
 
-def run_saved_model(folder: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+def run_saved_model(folder: Path, inputs: "dict[str, np.ndarray]") -> "list[np.ndarray]":
     """Run the signature `serving_default` of a TensorFlow SavedModel on named inputs."""
     tensorflow = _tensorflow()
     loaded = tensorflow.saved_model.load(str(folder))
@@ -271,7 +272,7 @@ def run_saved_model(folder: Path, inputs: dict[str, np.ndarray]) -> list[np.ndar
     return _in_order(signature(**tensors))
 
 
-def run_litert(file: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+def run_litert(file: Path, inputs: "dict[str, np.ndarray]") -> "list[np.ndarray]":
     """Run the default signature of a LiteRT (`.tflite`) file on named inputs."""
     with silent_stderr():
         interpreter = _tensorflow().lite.Interpreter(model_path=str(file))
@@ -349,15 +350,17 @@ def _tensorflow() -> Any:
         ) from error
 
 
-def _rename_inputs(inputs: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+def _rename_inputs(inputs: "dict[str, np.ndarray]", names: list[str]) -> "dict[str, np.ndarray]":
     """Return the inputs under the names an exported file knows; exporters rename a lone input."""
     if len(inputs) == len(names) == 1:
         return dict(zip(names, inputs.values(), strict=True))
     return {name: inputs[name] for name in names}
 
 
-def _in_order(outputs: dict[str, Any]) -> list[np.ndarray]:
+def _in_order(outputs: dict[str, Any]) -> "list[np.ndarray]":
     """Sort outputs as Keras flattens them: `output_N` by number, other names alphabetically."""
+    import numpy as np
+
     names = sorted(outputs, key=lambda name: (_output_number(name), name))
     return [np.asarray(outputs[name]) for name in names]
 
@@ -367,11 +370,11 @@ def _output_number(name: str) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _to_numpy(tensor: Any) -> np.ndarray:
+def _to_numpy(tensor: Any) -> "np.ndarray":
     import keras
 
     array = keras.ops.convert_to_numpy(tensor)
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 
 def _forward_tensorflow(function: Callable[..., Any], is_layer: bool) -> Callable[..., Any]:
@@ -461,6 +464,7 @@ def _gradient_torch(function: Callable[..., Any]) -> Callable[..., Any]:
 def _steps_tensorflow(model: Any) -> Callable[..., float]:
     tensorflow = _tensorflow()
     import keras
+    import numpy as np
 
     step = model.train_step
     if model.jit_compile is True or (model.jit_compile == "auto" and _gpus()):

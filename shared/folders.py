@@ -569,6 +569,7 @@ def process(
     out: Path,
     engine: Literal["local", "ray"] = "local",
     overwrite: bool = False,
+    is_done: Callable[[Path], bool] = Path.is_file,
     quiet: bool = False,
 ) -> Summary:
     """Work on many files; a bad one is noted and the rest done.
@@ -584,6 +585,7 @@ def process(
         engine: `local` overlaps reading, applying and writing in this process; `ray` spreads the
             files over the cluster of RAY_ADDRESS, or over the cores of this machine.
         overwrite: make results again that are already there.
+        is_done: whether a target is there and is what this work would make; by default, any file.
         quiet: no progress bar.
 
     Returns:
@@ -601,7 +603,7 @@ def process(
     items = [
         _Item(job, reason=_problem(job.source))
         for job in jobs
-        if overwrite or not job.target.is_file()
+        if overwrite or not is_done(job.target)
     ]
     summary = Summary(skipped=len(jobs) - len(items))
     if pending := [item for item in items if item.reason is None]:

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import platformdirs
 
 from shared import assets, backend
@@ -32,6 +31,7 @@ from shared.errors import DependencyError, WeightsError
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 Format = Literal["onnx", "litert", "openvino", "saved_model"]
 
@@ -514,7 +514,9 @@ def _export_and_compare(model: "keras.Model", path: Path) -> float:
     return max(_deviation(a, b) for a, b in zip(expected, found, strict=True))
 
 
-def _random_inputs(model: "keras.Model") -> dict[str, np.ndarray]:
+def _random_inputs(model: "keras.Model") -> "dict[str, np.ndarray]":
+    import numpy as np
+
     random = np.random.default_rng(0)
     inputs = {}
     for tensor in model.inputs:
@@ -526,20 +528,20 @@ def _random_inputs(model: "keras.Model") -> dict[str, np.ndarray]:
     return inputs
 
 
-def _deviation(expected: np.ndarray, found: np.ndarray) -> float:
+def _deviation(expected: "np.ndarray", found: "np.ndarray") -> float:
     if expected.shape != found.shape:
         return float("inf")
-    return float(np.abs(expected.astype(np.float64) - found).max())
+    return float(abs(expected.astype("float64") - found).max())
 
 
-def _run_onnx(path: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+def _run_onnx(path: Path, inputs: "dict[str, np.ndarray]") -> "list[np.ndarray]":
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return session.run(None, inputs)
 
 
-def _run_openvino(path: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+def _run_openvino(path: Path, inputs: "dict[str, np.ndarray]") -> "list[np.ndarray]":
     import openvino
 
     network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -547,7 +549,7 @@ def _run_openvino(path: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]
     return [results[output] for output in network.outputs]
 
 
-_RUNNERS: dict[str, Callable[[Path, dict[str, np.ndarray]], list[np.ndarray]]] = {
+_RUNNERS: dict[str, Callable[[Path, dict[str, Any]], list[Any]]] = {
     "onnx": _run_onnx,
     "openvino": _run_openvino,
     "litert": backend.run_litert,

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared import backend, console, weights
+from shared import assets, backend, console, weights
 from shared.errors import WeightsError
 
 app = typer.Typer(
@@ -130,13 +130,16 @@ def _locate(name: str) -> Path:
 
 
 def _import_classes(app_name: str) -> None:
-    """Import an application's `model.py`, which registers the layers its networks need."""
-    try:
-        importlib.import_module(f"apps.{app_name}.model")
-    except ModuleNotFoundError as error:
-        if not f"apps.{app_name}.model".startswith(str(error.name)):
-            raise
-        raise WeightsError(f"There is no application {app_name} with a network.") from error
+    """Import an application's `model.py`, which registers the layers its networks need.
+
+    Where there is none, as in the library of backbones, those of `shared.layers` are enough, which
+    `weights.load_model` imports.
+    """
+    folder = assets.packages_with("cli").get(app_name)
+    if folder is None:
+        raise WeightsError(f"There is no application {app_name}.")
+    if (folder / "model.py").is_file():
+        importlib.import_module(f"{assets.package(folder)}.model")
 
 
 def _size(count: int) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from shared import backend, images
 from shared.console import to_json
 from shared.folders import Job
 
-from .labels import decode, load_labels
+from .labels import as_probabilities, decode, load_labels
 from .preprocessing import preprocess
 from .registry import spec as find_spec
-from .trunks import input_statistics, trunk
+from .trunks import class_names, input_statistics, trunk
 
 DEFAULT = "efficientnet_lite0"
 _SMALLEST_SHOWN = 0.01
@@ -43,19 +44,21 @@ class Classifier:
         Args:
             network: A name from `list_networks`.
             weights: A file, or None for the first that is found, see `shared.backbones.trunk`.
-            labels: Text file with one name per line; by default those of ImageNet for networks of
-                1,000 classes, else the numbers of the classes.
+            labels: Text file with one name per line; by default the names in the card of the
+                weights, else those of ImageNet for networks of 1,000 classes, else the numbers of
+                the classes.
             top: How many names to return.
 
         Raises:
-            ConvsuiteError: Unknown network, weights that are missing or do not fit, or labels of
-                the wrong number.
+            ConvsuiteError: Unknown network, one without classes, weights that are missing or do not
+                fit, or labels of the wrong number.
         """
         self.spec = find_spec(network)
+        self.spec.check_classes()
         self.top = top
         model = trunk(network, features=[self.spec.taps[-1].name], weights=weights)
         self._statistics = input_statistics(network, weights)
-        self.labels = load_labels(labels, model.output_shape[-1])
+        self.labels = load_labels(labels, model.output_shape[-1], class_names(network, weights))
         self._forward = backend.compiled(model)
 
     def __call__(self, image: np.ndarray) -> list[tuple[str, float]]:
@@ -72,7 +75,7 @@ class Classifier:
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Return the probabilities of all classes, float32 `(classes,)`."""
         batch = preprocess(image, self.spec, **self._statistics)[None]
-        return self._forward(batch)[0]
+        return as_probabilities(self._forward(batch)[0], self.spec)
 
 
 class FeatureExtractor:
@@ -97,10 +100,23 @@ class PictureWork:
     """Runs a function of pictures over files for `shared.folders`, one result file each."""
 
     def __init__(
-        self, make: Callable[[], Callable[[np.ndarray], Any]], device: str, precision: str
+        self,
+        make: Callable[[], Callable[[np.ndarray], Any]],
+        settings: dict[str, Any],
+        device: str,
+        precision: str,
     ):
+        """Build the function in the process that does the work.
+
+        Args:
+            make: Builds it.
+            settings: What results depend on besides the picture; kept in each, see `is_made`.
+            device: For `backend.setup`.
+            precision: For `backend.setup`.
+        """
         backend.setup(device, precision)
         self._function = make()
+        self._settings = to_json(settings)
 
     def read(self, path: Path) -> tuple[Path, np.ndarray]:
         """Return the path and the picture."""
@@ -117,24 +133,42 @@ class PictureWork:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".part-{path.name}")
         if isinstance(found, dict):
-            np.savez(part, **found)
+            np.savez(part, settings=self._settings, **found)
         else:
-            top = [{"label": label, "probability": share} for label, share in found]
-            part.write_text(
-                to_json({"picture": os.path.abspath(source), "top": top}) + "\n", encoding="utf-8"
-            )
+            result = {
+                "picture": os.path.abspath(source),
+                "top": [{"label": label, "probability": share} for label, share in found],
+                "settings": json.loads(self._settings),
+            }
+            part.write_text(to_json(result) + "\n", encoding="utf-8")
         os.replace(part, path)
 
 
-def collected(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Read the predictions that `PictureWork` wrote; files that are not there are left out.
+def is_made(path: Path, settings: dict[str, Any]) -> bool:
+    """Return whether a result of `PictureWork` is there that was made with the same settings."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as maps:
+                kept = json.loads(str(maps["settings"]))
+        else:
+            kept = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return False  # not there, damaged, or without settings
+    return kept == json.loads(to_json(settings))
+
+
+def collected(jobs: Sequence[Job], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read the predictions that `PictureWork` wrote with these settings, where there are some.
 
     Pictures are called as in the jobs: a file may come from a run that named them otherwise.
     """
     return [
-        {**json.loads(job.target.read_text(encoding="utf-8")), "picture": str(job.source)}
+        {
+            "picture": str(job.source),
+            "top": json.loads(job.target.read_text(encoding="utf-8"))["top"],
+        }
         for job in jobs
-        if job.target.is_file()
+        if is_made(job.target, settings)
     ]
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import hashlib
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -71,16 +73,28 @@ def list_command(
     pattern: Annotated[str, typer.Argument(help="Shell pattern of names.")] = "*",
     json: Json = False,
 ) -> None:
-    """List the networks, the oldest first."""
+    """List the networks, the oldest first, and where their weights are.
+
+    Weights are `here` (on this machine), can be downloaded by Keras, or are missing although a
+    package has them; --json says where, and what to install.
+    """
     from .registry import list_networks, spec
+    from .trunks import found, licences
 
     specs = [spec(name) for name in list_networks(pattern)]
     if not specs:
         raise ConvsuiteError(f"No network matches {pattern}; `convsuite backbones list` shows all.")
     if json:
         keep = ("paper", "table", "size", "classes", "parameters", "statistics", "gmacs", "twin")
+        places, terms = found(), licences()
         rows = [
-            {"name": entry.name, "family": entry.family, **{k: getattr(entry, k) for k in keep}}
+            {
+                "name": entry.name,
+                "family": entry.family,
+                **{k: getattr(entry, k) for k in keep},
+                "weights": places.get(entry.name),
+                "licence": terms.get(entry.name),
+            }
             for entry in specs
         ]
         console.emit({"networks": rows})
@@ -91,6 +105,8 @@ def list_command(
     table = Table("network", "paper")
     for header in ("input", "parameters", "10⁹ multiply-adds"):
         table.add_column(header, justify="right")
+    table.add_column("weights")
+    places, terms = found(), licences()
     for entry in specs:
         table.add_row(
             entry.name,
@@ -98,6 +114,7 @@ def list_command(
             str(entry.size),
             f"{entry.parameters:,}",
             f"{entry.gmacs:.3g}",
+            _weights_cell(places.get(entry.name, ""), terms.get(entry.name)),
         )
     Console().print(table)
 
@@ -131,14 +148,22 @@ def summary(
         return
     rows, makers = network_table(name, size)
     if json:
-        console.emit({"network": name, "layers": [dataclasses.asdict(row) for row in rows]})
+        said = facts(name, rows, size)
+        console.emit(
+            {
+                "network": name,
+                "input": said["Input"],
+                "left_out": said.get("Left out"),
+                "layers": [dataclasses.asdict(row) for row in rows],
+            }
+        )
         return
     from rich.console import Console
     from rich.table import Table
 
     out = Console()
     out.width = max(out.width, 130)
-    for key, value in facts(name, rows).items():
+    for key, value in facts(name, rows, size).items():
         out.print(f"{key}: {value}", markup=False, highlight=False, soft_wrap=True)
     table = Table(*HEADERS)
     for column in table.columns:
@@ -175,25 +200,43 @@ def classify(
     """Say what is in pictures: files, folders with their sub-folders, patterns.
 
     With --out, one JSON file per picture is kept there, so that a run that was cut off goes on
-    where it stopped; predictions.csv holds all of them.
-    """
-    from .registry import spec
+    where it stopped; what another network, other weights, labels or --top left there is made anew.
+    predictions.csv holds all of them.
 
-    spec(network)
+    The shorter side of a picture is resized, by area where it shrinks, and the network sees the
+    middle: 224 x 224 of 256 pixels with efficientnet_lite0. A run says it of its network, and so
+    does `summary`.
+    """
+    from .labels import read_labels
+    from .preprocessing import described
+    from .registry import spec
+    from .trunks import checksum
+
+    settings = {
+        "network": network,
+        "weights": checksum(network, weights),
+        "labels": labels and hashlib.sha256("\n".join(read_labels(labels)).encode()).hexdigest(),
+        "top": top,
+        "precision": precision,
+    }
     make = functools.partial(_classifier, network, weights, labels, top)
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
         jobs, result = _over_pictures(
-            make, inputs, folder, ".json", overwrite, engine, device, precision, quiet, out is None
-        )
+            make, settings, inputs, folder, ".json",
+            overwrite, engine, device, precision, quiet, out is None,
+        )  # fmt: skip
         from .classify import collected
 
-        found = collected(jobs)
+        found = collected(jobs, settings)
         if out:
             _write_csv(found, out / "predictions.csv")
     if json:
         console.emit({**result.to_dict(), "predictions": found})
     elif not quiet:
+        console.console.print(
+            f"{network} sees: {described(spec(network))}", markup=False, soft_wrap=True
+        )
         _print_predictions(found)
     raise typer.Exit(result.exit_code)
 
@@ -220,14 +263,25 @@ def features(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Write the maps of a network at some taps as one .npz file per picture."""
+    """Write the maps of a network at some taps as one .npz file per picture.
+
+    What is there already from the same network, weights and taps is skipped, so a run that was
+    cut off goes on where it stopped.
+    """
     from .registry import tap as find_tap
+    from .trunks import checksum
 
     for name in tap:
         find_tap(network, name)
+    settings = {
+        "network": network,
+        "weights": checksum(network, weights),
+        "taps": tap,
+        "precision": precision,
+    }
     make = functools.partial(_extractor, network, tuple(tap), weights)
     _, result = _over_pictures(
-        make, inputs, out, ".npz", overwrite, engine, device, precision, quiet, False
+        make, settings, inputs, out, ".npz", overwrite, engine, device, precision, quiet, False
     )
     if json:
         console.emit({"out": out, **result.to_dict()})
@@ -255,17 +309,22 @@ def visualise(
         list[int] | None, typer.Option("--channel", min=0, help="Channel; may be repeated.")
     ] = None,
     method: Annotated[
-        Literal["deconvnet", "gradient", "guided"],
-        typer.Option("--method", help="How a signal goes back through a ReLU."),
-    ] = "deconvnet",
+        Literal["deconvnet", "gradient", "guided"] | None,
+        typer.Option(
+            "--method",
+            help="How a signal goes back through a ReLU; of one picture all are shown, of several "
+            "deconvnet.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Show what a network looks at.
 
-    One picture: its names, Grad-CAM, occlusion maps, the strongest units by three methods. Several
-    pictures or a folder: for some channels, the nine pictures that excite them most. Both with the
-    filters of the first layer.
+    One picture: its names, Grad-CAM by the last maps or those of --tap, occlusion maps, the
+    strongest units or those of --channel. Several pictures or a folder: for some channels, the nine
+    pictures that excite them most. Both with the filters of the first layer.
     """
     from shared import images
     from shared.folders import collect
@@ -275,14 +334,16 @@ def visualise(
     from .registry import tap as find_tap
 
     entry = spec(network)
-    if tap:
-        found = find_tap(network, tap)
-        if not found.stride:
-            raise ConvsuiteError(f"{network}: {tap} is a vector; choose a tap that is a map.")
-        if channel and max(channel) >= found.channels:
-            raise ConvsuiteError(f"{network}: {tap} has the channels 0 to {found.channels - 1}.")
+    if not any(one.stride for one in entry.taps):
+        raise ConvsuiteError(f"{network} has no maps to look at, only vectors.")
+    if tap and not find_tap(network, tap).stride:
+        raise ConvsuiteError(f"{network}: {tap} is a vector; choose a tap that is a map.")
     _start(device)
     from .look import Looker, middle_tap, picture_page, strongest_page
+
+    units = find_tap(network, tap or middle_tap(network))
+    if channel and max(channel) >= units.channels:
+        raise ConvsuiteError(f"{network}: {units.name} has the channels 0 to {units.channels - 1}.")
 
     jobs = collect(inputs, out.parent / f".{out.name}.none", images.READABLE)
     looker = Looker(network, weights, labels=labels)
@@ -290,13 +351,27 @@ def visualise(
     if not pictures:
         raise ConvsuiteError("None of the inputs is a picture that can be read.")
     page = Page(f"{network} at work", entry.paper)
-    tap = tap or middle_tap(network)
     if len(pictures) == 1:
         page.heading(pictures[0].name)
-        picture_page(looker, pictures[0], page, command=console.command_line(), tap=tap)
+        picture_page(
+            looker,
+            pictures[0],
+            page,
+            command=console.command_line(),
+            tap=tap and units.name,
+            method=method,
+            channels=channel,
+        )
     else:
-        page.heading(f"Channels of {tap}")
-        strongest_page(looker, pictures, page, tap=tap, method=method, channels=channel)
+        page.heading(f"Channels of {units.name}")
+        strongest_page(
+            looker,
+            pictures,
+            page,
+            tap=units.name,
+            method=method or "deconvnet",
+            channels=channel,
+        )
     page.heading("Filters of the first layer")
     page.picture(looker.filters(), "Each with a contrast of its own; grey is zero")
     page.write(out)
@@ -388,7 +463,9 @@ def train_digits(
     """Train a historic network on handwritten digits.
 
     Without --digits the 1,797 small digits of scikit-learn are taken. With `--net all`, every
-    recipe is trained with several seeds and shown beside nearest neighbours and the papers.
+    recipe is trained with several seeds and shown beside nearest neighbours and the papers;
+    --minutes are shared out evenly, what is there from the same digits and options is kept, and
+    a training that was cut off goes on.
     """
     _start(device, precision)
     from . import train as training
@@ -407,8 +484,16 @@ def train_digits(
         )
         _tell(trained, quiet, json)
         return
+    each = minutes and minutes / (len(training.HISTORIC) * seeds)
     rows = training.digits_table(
-        training.HISTORIC, range(seed, seed + seeds), digits, out, epochs=epochs, quiet=quiet
+        training.HISTORIC,
+        range(seed, seed + seeds),
+        digits,
+        out,
+        epochs=epochs,
+        minutes=each,
+        command=console.command_line(),
+        quiet=quiet,
     )
     if json:
         console.emit({"rows": rows})
@@ -656,6 +741,16 @@ def _rounded(value) -> str:
     return "" if value is None else str(value)
 
 
+def _weights_cell(place: str, licence: str | None) -> str:
+    """Say in a few words where weights are, see `trunks.found`."""
+    if place.startswith("missing"):
+        return "missing"
+    if place.startswith("keras.applications"):
+        return "download"
+    shorter = re.sub(r" \(.*?\)", "", licence or "licence unknown")
+    return f"here, {shorter}" if place else ""
+
+
 def _print_rows(rows: list[dict], title: str | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -704,10 +799,10 @@ def _extractor(network, taps, weights):
     return FeatureExtractor(network, taps, weights)
 
 
-def _work(make, device, precision):
+def _work(make, settings, device, precision):
     from .classify import PictureWork
 
-    return PictureWork(make, device, precision)
+    return PictureWork(make, settings, device, precision)
 
 
 def _add_suffix(path: Path, suffix: str) -> Path:
@@ -715,16 +810,24 @@ def _add_suffix(path: Path, suffix: str) -> Path:
 
 
 def _over_pictures(
-    make, inputs, out, suffix, overwrite, engine, device, precision, quiet, forget
+    make, settings, inputs, out, suffix, overwrite, engine, device, precision, quiet, forget
 ) -> tuple:
     """Run a function over pictures; with `forget`, `failures.json` has no place to stay."""
     from shared import folders, images
 
+    from .classify import is_made
+
     rename = functools.partial(_add_suffix, suffix=suffix)
     jobs = folders.collect(inputs, out, images.READABLE, rename)
-    make_work = functools.partial(_work, make, device, precision)
+    make_work = functools.partial(_work, make, settings, device, precision)
     result = folders.process(
-        jobs, make_work, out=out, engine=engine, overwrite=overwrite, quiet=quiet
+        jobs,
+        make_work,
+        out=out,
+        engine=engine,
+        overwrite=overwrite,
+        is_done=functools.partial(is_made, settings=settings),
+        quiet=quiet,
     )
     folders.report(result, out, console.console, noun="pictures", quiet=quiet or forget)
     return jobs, result

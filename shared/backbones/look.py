@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from shared import backend, images
+from shared.errors import ConvsuiteError
 from shared.report import Page
 
 from . import visualise
-from .labels import decode, load_labels
+from .labels import as_probabilities, decode, load_labels
 from .preprocessing import preprocess, to_picture
 from .registry import spec as find_spec
-from .trunks import input_statistics, trunk
+from .trunks import class_names, input_statistics, trunk
 from .visualise import METHODS, GradCam, Method, Projector, Unit
 
 _GREY = 0.5
@@ -33,6 +34,7 @@ class Looker:
         self._weights = weights
         self._labels = labels
         self._statistics = input_statistics(network, weights)
+        self._gradcams: dict[str, GradCam] = {}
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Return a picture as the network takes it, `(size, size, channels)`."""
@@ -49,7 +51,8 @@ class Looker:
     @functools.cached_property
     def labels(self) -> list[str]:
         """Names of the classes."""
-        return load_labels(self._labels, self._whole.output_shape[1][-1])
+        known = class_names(self.spec.name, self._weights)
+        return load_labels(self._labels, self._whole.output_shape[1][-1], known)
 
     def label(self, prepared: np.ndarray) -> int:
         """Return the number of the likeliest class."""
@@ -60,9 +63,27 @@ class Looker:
         grey = self.prepare(np.full((8, 8, 3), _GREY, "float32"))[0, 0]
         return visualise.occlusion(self._forward, prepared, grey, label=label)
 
-    def gradcam(self, prepared: np.ndarray, label: int | None = None) -> np.ndarray:
-        """Return where the network sees a class, the likeliest by default."""
-        return self._gradcam(prepared, self.label(prepared) if label is None else label)
+    def gradcam(
+        self, prepared: np.ndarray, label: int | None = None, tap: str | None = None
+    ) -> np.ndarray:
+        """Return where the network sees a class.
+
+        Args:
+            prepared: From `prepare`.
+            label: Number of the class; the likeliest by default.
+            tap: Maps to go by; the last convolutional ones by default, see `last_maps`.
+
+        Returns:
+            `(size, size)`, 0..1.
+
+        Raises:
+            ConvsuiteError: Signals pass these maps by, as those inside a residual block.
+        """
+        tap = tap or last_maps(self.spec.name)
+        if tap not in self._gradcams:
+            network = trunk(self.spec.name, [tap, "logits"], weights=self._weights)
+            self._gradcams[tap] = GradCam(network)
+        return self._gradcams[tap](prepared, self.label(prepared) if label is None else label)
 
     def filters(self) -> np.ndarray:
         """Return the filters of the first convolution as one picture."""
@@ -79,11 +100,21 @@ class Looker:
 
     @functools.cached_property
     def _forward(self):
-        return backend.compiled(self._whole)
+        forward = backend.compiled(self._whole)
 
-    @functools.cached_property
-    def _gradcam(self) -> GradCam:
-        return GradCam(trunk(self.spec.name, [self.spec.body, "logits"], weights=self._weights))
+        def answer(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            maps, outputs = forward(batch)
+            return maps, as_probabilities(outputs, self.spec)
+
+        return answer
+
+
+def last_maps(network: str) -> str:
+    """Return the tap of the last convolutional maps in front of the classifier."""
+    entry = find_spec(network)
+    taps = [tap.name for tap in entry.taps]
+    before = taps[: taps.index(entry.body) + 1]
+    return next(tap for tap in reversed(before) if not tap.startswith("pool"))
 
 
 def middle_tap(network: str) -> str:
@@ -93,8 +124,31 @@ def middle_tap(network: str) -> str:
     return taps[-1] if taps else find_spec(network).body
 
 
-def picture_page(looker: Looker, path: Path, page: Page, *, command: str, tap: str) -> None:
-    """Add one picture: names, Grad-CAM, occlusion, and the strongest units by three methods."""
+def picture_page(
+    looker: Looker,
+    path: Path,
+    page: Page,
+    *,
+    command: str,
+    tap: str | None = None,
+    method: Method | None = None,
+    channels: Sequence[int] | None = None,
+) -> None:
+    """Add one picture: names, Grad-CAM, occlusion, and the strongest units of some channels.
+
+    Args:
+        looker: Network.
+        path: Picture.
+        page: Receives all.
+        command: That makes the page.
+        tap: Maps of Grad-CAM and of the units; see `last_maps` and `middle_tap` for the default.
+        method: Backward rule of the units; all three by default.
+        channels: Of the units; the nine strongest by default.
+
+    Raises:
+        ConvsuiteError: The network has no classes.
+    """
+    looker.spec.check_classes()
     prepared = looker.prepare(images.read(path))
     shown = looker.shown(prepared)
     names = looker.names(prepared)
@@ -105,8 +159,16 @@ def picture_page(looker: Looker, path: Path, page: Page, *, command: str, tap: s
         command=command,
         alt=f"{path.name}, cut to the square that the network sees",
     )
-    cam = looker.gradcam(prepared, label)
-    page.picture(visualise.heat(cam, shown), f"Grad-CAM: where it sees “{names[0][0]}”")
+    maps_of = tap or last_maps(looker.spec.name)
+    try:
+        cam = looker.gradcam(prepared, label, maps_of)
+    except ConvsuiteError:
+        cam = looker.gradcam(prepared, label)
+        maps_of = f"{last_maps(looker.spec.name)}, since signals pass {tap} by"
+    page.picture(
+        visualise.heat(cam, shown),
+        f"Grad-CAM: where it sees “{names[0][0]}”, by its maps {maps_of}",
+    )
     result = looker.occlusion(prepared, label)
     most = max(float(result.probability.max()), 1e-9)
     page.picture(
@@ -119,17 +181,33 @@ def picture_page(looker: Looker, path: Path, page: Page, *, command: str, tap: s
         visualise.heat(np.clip(result.activation, 0, 1), shown),
         "Occlusion: sum of the map that answers most to the whole picture",
     )
+    coloured, legend = visualise.areas(result.labels, shown)
+    page.picture(
+        coloured,
+        "Occlusion: the likeliest name with a grey square there: "
+        + ", ".join(
+            f"{colour} {'others' if one is None else f'“{looker.labels[one]}”'} ({share:.0%})"
+            for colour, one, share in legend
+        ),
+    )
+    tap = tap or middle_tap(looker.spec.name)
     network = looker.map_network(tap)
     maps = backend.compiled(network)(prepared[None])
-    units = sorted(visualise.strongest_units(maps)[0], key=lambda unit: -unit.value)[:9]
-    projectors = {method: Projector(network, method) for method in METHODS}
-    crops = [_crop(shown, projectors["gradient"], unit) for unit in units]
-    page.picture(_sheet(crops), f"What the nine strongest channels of {tap} answer to")
+    units = visualise.strongest_units(maps)[0]
+    if channels:
+        units = [units[channel] for channel in channels]
+        which = ", ".join(f"channel {channel}" for channel in channels)
+    else:
+        units = sorted(units, key=lambda unit: -unit.value)[:9]
+        which = "its strongest channels"
+    projectors = {rule: Projector(network, rule) for rule in ([method] if method else METHODS)}
+    crops = [_crop(shown, next(iter(projectors.values())), unit) for unit in units]
+    page.picture(_sheet(crops), f"What is seen in {tap} by {which}")
     batch = np.repeat(prepared[None], len(units), axis=0)
-    for method, projector in projectors.items():
+    for rule, projector in projectors.items():
         signals = projector(batch, units, maps.shape[1:])
         back = [_crop(_rgb(looker, s), projector, u) for s, u in zip(signals, units, strict=True)]
-        page.picture(_sheet(back), f"The same, sent back to the pixels: {method}")
+        page.picture(_sheet(back), f"The same, sent back to the pixels: {rule}")
 
 
 def strongest_page(

@@ -29,6 +29,17 @@ _LARGEST_VALUE = 1.5
 Statistics = float | Sequence[float] | None
 
 
+def described(spec: Spec) -> str:
+    """Say how `preprocess` resizes and cuts a picture for a network."""
+    shorter = round(spec.size / spec.crop)
+    middle = f"the middle {spec.size} x {spec.size} of it"
+    if shorter <= spec.size:
+        middle = "the middle square of it"
+    if shorter < spec.size:
+        middle += f", in a black frame of {spec.size} x {spec.size}"
+    return f"shorter side resized to {shorter} pixels, by area where it shrinks; {middle}"
+
+
 def preprocess(
     image: np.ndarray,
     spec: Spec,

@@ -135,8 +135,9 @@ def create(
         several `features` a list of one output per tap, in that order.
 
     Raises:
-        ConvsuiteError: Unknown name or tap, an input below the minimal size, classes below 1, or a
-            variant the family does not know.
+        ConvsuiteError: Unknown name or tap, an input below the minimal size or of unknown size
+            where the size decides on the weights, classes below 1, or a variant the family does
+            not know.
         WeightsError: The weights cannot be found or do not fit.
     """
     import keras
@@ -203,4 +204,9 @@ def _input_shape(entry: Spec, shape: Any, with_top: bool) -> tuple:
             )
     if channels < 1:
         raise ConvsuiteError(f"{entry.name}: a picture has 1 channel or more, not {channels}.")
+    if None in (height, width) and (entry.minimum == entry.size or (with_top and entry.fixed_size)):
+        raise ConvsuiteError(
+            f"{entry.name} needs pictures of a known size here, such as {entry.size} x "
+            f"{entry.size}: a layer of it has weights for every place."
+        )
     return (height, width, channels)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from shared.errors import ConvsuiteError
+
 if TYPE_CHECKING:
     import keras
 
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 
 Program = Literal["torch", "caffe"]
 Preprocessing = Literal["caffe", "caffe_rounded", "tf", "torch", "lite", "hed", "unit", "lecun"]
+
+# By the last tap.
+_WITHOUT_CLASSES = {"edges": "an edge detector's trunk", "embedding": "a network for embeddings"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,16 @@ class Spec:
     def family(self) -> str:
         """The module that holds the constructor."""
         return self.build.__module__.rpartition(".")[2]
+
+    def check_classes(self) -> None:
+        """Refuse networks whose output is no answer per class.
+
+        Raises:
+            ConvsuiteError: It is not.
+        """
+        kind = _WITHOUT_CLASSES.get(self.taps[-1].name)
+        if kind:
+            raise ConvsuiteError(f"{self.name} is {kind} without classes; choose another network.")
 
 
 def vector_taps(body_channels: int, classes: int = 1000) -> tuple[Tap, ...]:

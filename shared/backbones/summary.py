@@ -6,8 +6,10 @@ from pathlib import Path
 from shared.report import Page
 
 from .macs import Row, abstract, layer_table
+from .preprocessing import described
 from .registry import create
 from .registry import spec as find_spec
+from .specs import Spec
 
 HEADERS = ("Layer", "Kind", "Output", "Tap", "Parameters", "Multiply-adds", "Stride", "Sees")
 
@@ -17,12 +19,13 @@ def network_table(name: str, size: int | None = None) -> tuple[list[Row], dict[s
 
     Args:
         name: Name of the network.
-        size: Side of the input; that of the paper by default.
+        size: Side of the input; that of the paper by default. At another one, a classifier that
+            flattens a map would be another classifier, and is left out.
     """
     spec = find_spec(name)
     side = size or spec.size
     shape = (side, side, spec.channels)
-    taps = [entry.name for entry in spec.taps if entry.stride or not size or size == spec.size]
+    taps = [entry.name for entry in spec.taps if entry.stride or not _is_cut(spec, size)]
     model = abstract(create, name, features=taps, input_shape=shape)
     makers = {
         tensor._keras_history.operation.name: tap
@@ -49,14 +52,22 @@ def cells(rows: list[Row], makers: dict[str, str]) -> Iterator[tuple]:
             )
 
 
-def facts(name: str, rows: list[Row]) -> dict[str, str]:
-    """Return what is said about a network as a whole."""
+def _is_cut(spec: Spec, size: int | None) -> bool:
+    return spec.fixed_size and size not in (None, spec.size)
+
+
+def facts(name: str, rows: list[Row], size: int | None = None) -> dict[str, str]:
+    """Return what is said about a network as a whole; arguments as of `network_table`."""
     spec = find_spec(name)
+    side = size or spec.size
     entries = {
         "Paper": spec.paper,
         "Layers after": spec.table,
-        "Input": f"{spec.size} x {spec.size} x {spec.channels}, "
-        f"preprocessing “{spec.preprocessing}”",
+        "Input": f"{side} x {side} x {spec.channels}, preprocessing “{spec.preprocessing}”",
+        "Pictures": described(spec),
+        "Left out": f"the classifier, which needs {spec.size} x {spec.size}"
+        if _is_cut(spec, size)
+        else "",
         "Smallest input": f"{spec.minimum} x {spec.minimum}",
         "Parameters": f"{sum(row.parameters for row in rows):,} trainable"
         + (f", {spec.statistics:,} moving statistics" if spec.statistics else ""),
@@ -71,7 +82,7 @@ def write_page(name: str, path: Path, size: int | None = None) -> None:
     """Write the table of a network as one HTML page."""
     rows, makers = network_table(name, size)
     page = Page(name, find_spec(name).paper)
-    page.facts(facts(name, rows))
+    page.facts(facts(name, rows, size))
     page.heading("Layers")
     page.table(
         HEADERS,

@@ -1,6 +1,7 @@
 """Train a network on digits or on labelled pictures: recipes by name, tables over seeds."""
 
 import dataclasses
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -12,9 +13,9 @@ import keras
 import numpy as np
 
 from shared import backend, losses, report, training, weights
-from shared.console import warning_line
+from shared.console import to_json, warning_line
 from shared.datasets import Digits, hold_out, load_digits, load_labelled
-from shared.errors import ConvsuiteError
+from shared.errors import ConvsuiteError, DataError
 from shared.weights import Card
 
 from .load import APP
@@ -27,6 +28,7 @@ _CHUNK = 500
 _WATCHED = 2_000
 """Test examples looked at after every epoch, for the curve alone."""
 _BORDER = 4
+_MADE_FROM = "made-from.json"
 _OWNERS = "of the training pictures' owner"
 _TEST, _TRAIN = "test error, %", "training error, %"
 
@@ -184,6 +186,9 @@ class Options:
         minutes: Time budget.
         command: That repeats the training, for the card.
         resume: Go on from the last checkpoint.
+        keep: Go on from the last checkpoint, or return the result that is there already, if it was
+            made from the same examples with the same recipe, seed, minutes and precision; else
+            begin anew.
         quiet: No progress.
     """
 
@@ -193,6 +198,7 @@ class Options:
     minutes: float | None = None
     command: str = ""
     resume: bool = False
+    keep: bool = False
     quiet: bool = False
 
 
@@ -222,7 +228,8 @@ def train_digits(
         DataError: Digits are missing or damaged, or there is a training already and `resume` is
             not set.
     """
-    recipe = digit_recipe(name)
+    chosen = Options(**options)
+    recipe = _adapted(digit_recipe(name), chosen)
     digits = load_digits(folder)
     if recipe.bundled and folder is not None:
         digits = _with_bundled(digits)
@@ -232,13 +239,14 @@ def train_digits(
     source = digits.source
     if count < len(digits.train_images):
         source += f"; trained on the first {count:,}"
-    examples = [
-        _Examples(digit_inputs(images, entry, moments), labels)
-        for images, labels in (
-            (digits.train_images[:count], digits.train_labels[:count]),
-            (digits.test_images, digits.test_labels),
-        )
+    parts = [
+        (digits.train_images[:count], digits.train_labels[:count]),
+        (digits.test_images, digits.test_labels),
     ]
+    made_from = _made_from(recipe, parts, chosen)
+    if chosen.keep and (kept := _kept(Path(out), made_from)):
+        return kept
+    examples = [_Examples(digit_inputs(images, entry, moments), y) for images, y in parts]
     card = Card(
         app=APP,
         name=Path(out).stem,
@@ -251,7 +259,7 @@ def train_digits(
     def make() -> keras.Model:
         return create(recipe.network)
 
-    return _train(make, recipe, *examples, Path(out), card, Options(**options))
+    return _train(make, recipe, *examples, Path(out), card, chosen, made_from)
 
 
 def train_pictures(
@@ -276,12 +284,15 @@ def train_pictures(
         **options: As in `Options`.
 
     Raises:
-        ConvsuiteError: No such network or recipe, or a network for grey digits.
+        ConvsuiteError: No such network or recipe, or a network for grey digits or without classes.
         DataError: No usable pictures, or there is a training already and `resume` is not set.
     """
     if recipe not in PICTURES:
         raise ConvsuiteError(f"No recipe is called {recipe}; there is {', '.join(PICTURES)}.")
+    chosen = Options(**options)
+    adapted = _adapted(dataclasses.replace(PICTURES[recipe], network=name), chosen)
     entry = spec(name)
+    entry.check_classes()
     if entry.channels != 3:
         raise ConvsuiteError(f"{name} takes grey digits; choose a network with coloured input.")
     pictures = load_labelled(source, entry.size)
@@ -292,6 +303,11 @@ def train_pictures(
     for sentence in dict.fromkeys((*pictures.skipped, *tests.skipped)):
         warning_line(f"left out: {sentence}")
     moments = _moments(pictures.images, entry)
+    made_from = _made_from(
+        adapted, [(part.images, part.labels) for part in (pictures, tests)], chosen
+    )
+    if chosen.keep and (kept := _kept(Path(out), made_from)):
+        return kept
     examples = [
         _Examples(part.images, part.labels, lambda images: picture_inputs(images, entry, moments))
         for part in (pictures, tests)
@@ -313,8 +329,7 @@ def train_pictures(
         return create(name, len(pictures.classes), (entry.size, entry.size, 3))
 
     backend.distribute()
-    chosen = dataclasses.replace(PICTURES[recipe], network=name)
-    return _train(make, chosen, *examples, Path(out), card, Options(**options))
+    return _train(make, adapted, *examples, Path(out), card, chosen, made_from)
 
 
 def digits_table(
@@ -330,8 +345,7 @@ def digits_table(
         names: As for `train_digits`.
         seeds: One training each.
         folder: The four MNIST files; None takes the small digits of scikit-learn.
-        out: Folder for `NAME-seedN.keras`. Trainings found there are not repeated, and one that
-            was cut off goes on.
+        out: Folder for `NAME-seedN.keras`. Trainings found there are kept, see `Options`.
         **options: As in `Options`.
 
     Returns:
@@ -345,9 +359,7 @@ def digits_table(
         cards = []
         for seed in seeds:
             path = Path(out) / f"{name}-seed{seed}.keras"
-            if not path.with_suffix(".json").is_file():
-                train_digits(name, path, folder, **{**options, "seed": seed, "resume": True})
-            cards.append(weights.read_card(path))
+            cards.append(train_digits(name, path, folder, seed=seed, keep=True, **options).card)
         errors = [card.results[_TEST] for card in cards]
         rows.append(
             {
@@ -499,12 +511,14 @@ def _train(
     out: Path,
     card: Card,
     options: Options,
+    made_from: dict[str, Any],
 ) -> Trained:
+    directory = out.with_name(f"{out.stem}-training")
+    _open_directory(directory, made_from, options)
     keras.utils.set_random_seed(options.seed)
     model = make()
     learner = _compiled(model, recipe)
     batches = _Batches(examples, recipe, options.seed)
-    epochs = options.epochs or recipe.epochs
     forward = backend.compiled(model)
     curvature = None
     if recipe.optimizer == "sdlm":
@@ -520,33 +534,29 @@ def _train(
         learner,
         batches,
         training.Schedule(
-            epochs * batches.per_epoch,
-            options.learning_rate or recipe.learning_rate,
+            recipe.epochs * batches.per_epoch,
+            recipe.learning_rate,
             warmup=recipe.warmup,
             final=0.0,
             minutes=options.minutes,
             log_every=batches.per_epoch,
         ),
-        out.with_name(f"{out.stem}-training"),
+        directory,
         validate=validate,
-        resume=options.resume,
+        resume=options.resume or options.keep,
         quiet=options.quiet,
     )
     error, train_error = tests.error(forward), examples.error(forward)
     facts = {
-        "recipe": dataclasses.asdict(recipe)
-        | {"learning_rate": options.learning_rate or recipe.learning_rate},
         "command": options.command,
         "steps": outcome.steps,
         "batch": batches.batch,
-        "seed": options.seed,
         "seconds": round(outcome.seconds),
-        "precision": keras.config.dtype_policy().name,
         "machine": report.machine().get("CPU", ""),
     }
     card = dataclasses.replace(
         card,
-        training={**card.training, **facts},
+        training={**card.training, **made_from, **facts},
         results={
             _TEST: round(error, 3),
             _TRAIN: round(train_error, 3),
@@ -554,6 +564,65 @@ def _train(
         },
     )
     return Trained(out, weights.save_model(model, out, card), error, train_error)
+
+
+def _adapted(recipe: Recipe, options: Options) -> Recipe:
+    """Return a recipe with the epochs and the rate of the options, where they name some."""
+    return dataclasses.replace(
+        recipe,
+        epochs=options.epochs or recipe.epochs,
+        learning_rate=options.learning_rate or recipe.learning_rate,
+    )
+
+
+def _made_from(
+    recipe: Recipe, parts: Iterable[tuple[np.ndarray, np.ndarray]], options: Options
+) -> dict[str, Any]:
+    """Return what decides the result of a training, for its card."""
+    digest = hashlib.sha256()
+    for images, labels in parts:
+        for array in (images, labels):
+            digest.update(f"{array.shape} {array.dtype}".encode())
+            digest.update(np.ascontiguousarray(array))
+    return {
+        "sha256 of the examples": digest.hexdigest(),
+        "recipe": dataclasses.asdict(recipe),
+        "seed": options.seed,
+        "minutes": options.minutes,
+        "precision": keras.config.dtype_policy().name,
+    }
+
+
+def _kept(out: Path, made_from: dict[str, Any]) -> Trained | None:
+    """Return a finished training, if there is one that was made from the same."""
+    if weights.verify(out):
+        return None
+    card = weights.read_card(out)
+    if not made_from.items() <= card.training.items():
+        return None
+    return Trained(out, card, card.results[_TEST], card.results[_TRAIN])
+
+
+def _open_directory(directory: Path, made_from: dict[str, Any], options: Options) -> None:
+    """Note in the folder of a training what it is made from.
+
+    Raises:
+        DataError: Another training is there that is to go on.
+    """
+    file = directory / _MADE_FROM
+    text = to_json(made_from, indent=1) + "\n"
+    if (directory / training.CHECKPOINT).exists():
+        is_same = file.is_file() and file.read_text(encoding="utf-8") == text
+        if options.resume and not is_same:
+            raise DataError(
+                f"{directory} holds a training of other examples or options: resume with those of "
+                "the first run, or name another file."
+            )
+        if options.keep and not is_same:
+            shutil.rmtree(directory)
+    if not (directory / training.CHECKPOINT).exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
 
 
 def _compiled(model: keras.Model, recipe: Recipe) -> keras.Model:

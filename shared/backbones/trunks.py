@@ -10,11 +10,12 @@ from shared import weights as store
 from shared.errors import WeightsError
 
 from . import registry
-from .load import APP, load_into, shipped_file, weight_file
 from .specs import Spec
 
 if TYPE_CHECKING:
     import keras
+
+_APP = "backbones"
 
 
 class Package(NamedTuple):
@@ -68,12 +69,15 @@ def trunk(name: str, features: Sequence[str], weights: str | Path | None = None)
     Returns:
         A model `(batch, height, width, channels)` in, one map per tap out (a list where there are
         several), not trainable.
-        Sides are open unless a tap lies behind a classifier that needs a fixed size.
+        Sides are open unless a tap lies behind a classifier that needs a fixed size, or a layer of
+        the network has weights for every place.
 
     Raises:
         ConvsuiteError: Unknown network or tap.
         WeightsError: Nothing found (says what to install), or it does not fit.
     """
+    from .load import load_into
+
     entry = registry.spec(name)
     source = weights if weights is not None else _first_source(name)
     settings = _settings(entry, source)
@@ -115,6 +119,50 @@ def input_statistics(name: str, weights: str | Path | None = None) -> dict[str, 
     return {"mean": settings["mean"], "std": settings["std"]}
 
 
+def class_names(name: str, weights: str | Path | None = None) -> list[str] | None:
+    """Return the names of the classes in the card of weights; None where there are none.
+
+    Args:
+        name: A network.
+        weights: As for `trunk`.
+
+    Raises:
+        WeightsError: No weights are found, or the names are not one text per class.
+    """
+    source = weights if weights is not None else _first_source(name)
+    settings = _settings(registry.spec(name), source)
+    labels = settings.get("labels")
+    if labels is None:
+        return None
+    is_list = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    if not is_list or len(labels) != settings.get("classes"):
+        raise WeightsError(f"{source}: `labels` in its card must be one name per class.")
+    return labels
+
+
+def checksum(name: str, weights: str | Path | None = None) -> str:
+    """Return what tells these weights from others, see `trunk` for the arguments.
+
+    Returns:
+        SHA-256 of the file and of its card, if any; `imagenet` for the download.
+
+    Raises:
+        ConvsuiteError: Unknown network.
+        WeightsError: No weights are found.
+    """
+    entry = registry.spec(name)
+    source = weights if weights is not None else _first_source(name)
+    if source == "imagenet":
+        return source
+    path = _file(entry, source)
+    digest = hashlib.sha256()
+    for file in (path, path.with_suffix(".json")):
+        if file.is_file():
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
 def found() -> dict[str, str]:
     """Say for every network that has pretrained weights where they are, or what to install.
 
@@ -124,8 +172,9 @@ def found() -> dict[str, str]:
         One line by name of the network.
     """
     lines = {}
+    files = _installed_files()
     for name in registry.list_networks():
-        installed = _installed(name)
+        installed = files.get(name)
         package = PACKAGES.get(name)
         if installed is not None:
             lines[name] = f"file {installed}"
@@ -138,9 +187,19 @@ def found() -> dict[str, str]:
     return lines
 
 
+def licences() -> dict[str, str]:
+    """Return the licences of the weights on this machine, by name of the network."""
+    terms = {
+        name: package.licence
+        for name, package in PACKAGES.items()
+        if _package_file(package) is not None
+    }
+    return terms | {card.name: card.licence for card in reversed(store.cards(_APP))}
+
+
 def _first_source(name: str) -> str | Path:
     """Return the first source of weights in the order of `trunk`, as `load_into` takes it."""
-    installed = _installed(name)
+    installed = _installed_files().get(name)
     if installed is not None:
         return installed
     package = PACKAGES.get(name)
@@ -153,10 +212,9 @@ def _first_source(name: str) -> str | Path:
     raise WeightsError(f"No weights of {name} are installed; {_advice(name)}.")
 
 
-def _installed(name: str) -> Path | None:
-    """Return the shipped or imported weight file called like the network."""
-    cards = [card for card in store.card_files(APP) if card.stem == name]
-    return cards[0].with_suffix(".keras") if cards else None
+def _installed_files() -> dict[str, Path]:
+    """Return the weight files that are shipped or were imported, by name; shipped ones first."""
+    return {card.stem: card.with_suffix(".keras") for card in reversed(store.card_files(_APP))}
 
 
 def _advice(name: str) -> str:
@@ -185,11 +243,18 @@ def _check(path: Path, package: Package) -> None:
             )
 
 
+def _file(entry: Spec, source: str | Path) -> Path:
+    """Return the file of weights; none of `imagenet`."""
+    from .load import shipped_file, weight_file  # needs NumPy, and `found` must be quick
+
+    return shipped_file(entry) if source == "shipped" else weight_file(source)
+
+
 def _settings(entry: Spec, source: str | Path) -> dict[str, Any]:
     """Return the settings in the card of weights; none where there is no card."""
     if source == "imagenet":
         return {}
-    path = shipped_file(entry) if source == "shipped" else weight_file(source)
+    path = _file(entry, source)
     if path.suffix != ".keras" or not path.with_suffix(".json").is_file():
         return {}
     return store.read_card(path).settings
@@ -199,5 +264,5 @@ def _input_shape(entry: Spec, features: Sequence[str]) -> tuple[int | None, int 
     taps = [tap.name for tap in entry.taps]
     last = max(taps.index(registry.tap(entry.name, feature).name) for feature in features)
     is_fixed = entry.fixed_size and last > taps.index(entry.body)
-    side = entry.size if is_fixed else None
+    side = entry.size if is_fixed or entry.minimum == entry.size else None
     return (side, side, entry.channels)

@@ -21,6 +21,15 @@ from .macs import layer_table
 
 Method = Literal["deconvnet", "gradient", "guided"]
 METHODS: tuple[Method, ...] = ("deconvnet", "gradient", "guided")
+# Told apart by people who are colour-blind, too (Okabe and Ito 2008); the last is for the rest.
+_COLOURS = {
+    "blue": (0, 114, 178),
+    "orange": (230, 159, 0),
+    "green": (0, 158, 115),
+    "purple": (204, 121, 167),
+    "yellow": (240, 228, 66),
+    "grey": (128, 128, 128),
+}
 BGR = ("caffe", "caffe_rounded", "hed")
 
 
@@ -305,12 +314,20 @@ class GradCam:
         """Prepare a network.
 
         Args:
-            model: Two outputs, the last map and the logits behind it, such as
+            model: Two outputs, the last maps and the logits behind them, such as
                 `create(name, features=[spec.body, "logits"])`.
+
+        Raises:
+            ConvsuiteError: Signals pass the maps by, so that they do not decide on the logits.
         """
         maps, logits = model.outputs
         self._maps = backend.compiled(keras.Model(model.input, maps))
-        tail = keras.Model(maps, logits)
+        try:
+            tail = keras.Model(maps, logits)
+        except ValueError as error:
+            raise ConvsuiteError(
+                "Grad-CAM needs maps that all signals pass through; these stand inside a block."
+            ) from error
         self._gradient = backend.value_and_grad(lambda a, at: _chosen_sum(tail(a), at))
 
     def __call__(self, picture: np.ndarray, label: int) -> np.ndarray:
@@ -336,16 +353,23 @@ def filters(model: keras.Model, preprocessing: str) -> np.ndarray:
     Raises:
         ConvsuiteError: The network has no convolution.
     """
-    convolutions = (layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
-    layer = next(convolutions, None)
-    if layer is None:
+    kernels = (_kernel(layer) for layer in model.layers)
+    first = next((kernel for kernel in kernels if kernel is not None), None)
+    if first is None:
         raise ConvsuiteError(f"{model.name} has no convolution whose filters could be shown.")
-    kernel = np.moveaxis(ops.convert_to_numpy(layer.kernel), -1, 0)
+    kernel = np.moveaxis(ops.convert_to_numpy(first), -1, 0)
     if preprocessing in BGR:
         kernel = kernel[..., ::-1]
     if kernel.shape[-1] != 3:
         kernel = np.repeat(kernel.mean(axis=-1, keepdims=True), 3, axis=-1)
     return tiles([centred(one) for one in kernel], zoom=max(1, 40 // kernel.shape[1]))
+
+
+def _kernel(layer: keras.layers.Layer):
+    """Return the kernel of a convolution, `(height, width, in, out)`; None for other layers."""
+    if hasattr(layer, "dense_kernel"):  # our own convolutions, whose maps need not see all others
+        return layer.dense_kernel()
+    return layer.kernel if isinstance(layer, keras.layers.Conv2D) else None
 
 
 def centred(signal: np.ndarray) -> np.ndarray:
@@ -371,6 +395,38 @@ def tiles(pictures: Sequence[np.ndarray], *, zoom: int = 1, gap: int = 2) -> np.
         top, left = row * (height + gap), column * (width + gap)
         sheet[top : top + height, left : left + width] = one
     return sheet
+
+
+def areas(
+    labels: np.ndarray, picture: np.ndarray, share: float = 0.55
+) -> tuple[np.ndarray, list[tuple[str, int | None, float]]]:
+    """Colour a picture by the class at each place.
+
+    Args:
+        labels: `(rows, columns)` numbers of classes.
+        picture: `(height, width, 3)` uint8 RGB.
+        share: Of the colours in the mixture.
+
+    Returns:
+        uint8 RGB, and per colour its name, its class (None for all that have no colour of their
+        own) and its share of the places, the commonest first.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[: len(_COLOURS) - 1]
+    painted = np.full(labels.shape, len(_COLOURS) - 1, "uint8")
+    legend: list[tuple[str, int | None, float]] = []
+    for number, index in enumerate(order):
+        painted[labels == classes[index]] = number
+        legend.append(
+            (list(_COLOURS)[number], int(classes[index]), float(counts[index] / labels.size))
+        )
+    rest = float(np.mean(painted == len(_COLOURS) - 1))
+    if rest:
+        legend.append((list(_COLOURS)[-1], None, rest))
+    height, width = picture.shape[:2]
+    enlarged = cv2.resize(painted, (width, height), interpolation=cv2.INTER_NEAREST)
+    colours = np.array(list(_COLOURS.values()), "uint8")[enlarged]
+    return np.rint((1 - share) * picture + share * colours).astype("uint8"), legend
 
 
 def heat(values: np.ndarray, picture: np.ndarray, share: float = 0.55) -> np.ndarray:

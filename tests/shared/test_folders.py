@@ -244,6 +244,19 @@ def test_second_run_does_only_what_is_missing(tmp_path):
     assert (out / "a.txt").read_text() == "A.TXT"
 
 
+def test_the_caller_may_say_what_is_done(tmp_path):
+    source = make_files(tmp_path / "in", "a.txt", "b.txt")
+    run(source, tmp_path / "out")
+    (tmp_path / "out" / "a.txt").write_text("other")
+
+    def is_upper(path):
+        return path.is_file() and path.read_text().isupper()
+
+    summary = run(source, tmp_path / "out", is_done=is_upper)
+    assert (summary.done, summary.skipped) == (1, 1)
+    assert (tmp_path / "out" / "a.txt").read_text() == "A.TXT"
+
+
 def test_work_is_not_built_when_nothing_is_to_do(tmp_path):
     source = make_files(tmp_path / "in", "a.txt")
     run(source, tmp_path / "out")

@@ -523,6 +523,14 @@ def test_export_verb(clahe, tmp_path, monkeypatch):
     assert call("export", "enhance/clahe", "--format", "gif", "-o", "x.gif").exit_code == 2
 
 
+def test_export_of_a_backbone(tmp_path):
+    target = tmp_path / "digits.onnx"
+    result = call("export", "backbones/lecun1989", "-o", target, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["largest_difference"] <= weights.EXPORT_TOLERANCE
+    assert target.is_file()
+
+
 def test_classes_of_no_application():
     with pytest.raises(WeightsError, match="no application nonsense"):
         weights_cli._import_classes("nonsense")

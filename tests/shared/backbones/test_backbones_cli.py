@@ -48,13 +48,20 @@ def test_list_imports_no_framework(capsys):
     code = (
         "import sys; from shared.backbones.cli import app; from shared import console\n"
         "try: console.run(app, ['list', '--json'])\n"
-        "finally: assert not {'keras.src', 'tensorflow', 'cv2'} & sys.modules.keys()"
+        "finally: assert not {'keras.src', 'tensorflow', 'cv2', 'numpy'} & sys.modules.keys()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = [row["name"] for row in json.loads(done.stdout)["networks"]]
-    assert {"lecun1989", "alexnet", "nasnet_large", "vgg16_hed"} <= set(names)
+    rows = {row["name"]: row for row in json.loads(done.stdout)["networks"]}
+    assert {"lecun1989", "alexnet", "nasnet_large", "vgg16_hed"} <= rows.keys()
+    assert rows["lecun1989"]["weights"].endswith("lecun1989.keras")
+    assert rows["lecun1989"]["licence"].startswith("CC BY-SA 3.0")
+    assert rows["efficientnet_lite0"]["licence"] == "Apache-2.0"
+    assert "download" in rows["vgg16"]["weights"]
+    assert (rows["alexnet"]["weights"], rows["alexnet"]["licence"]) == (None, None)
     assert run("list", "resnet5?") == 0
     assert "25,557,032" in capsys.readouterr().out
+    assert run("list", "lecun1990") == 0
+    assert "here" in capsys.readouterr().out
 
 
 def test_summary_as_table_json_and_page(tmp_path, capsys):
@@ -64,6 +71,23 @@ def test_summary_as_table_json_and_page(tmp_path, capsys):
     assert sum(row["parameters"] for row in answer(capsys)["layers"]) == 61_706
     assert run("summary", "vgg11", "--size", 64, "--html", tmp_path / "v.html") == 0
     assert "conv5_2" in (tmp_path / "v.html").read_text()
+
+
+def test_summary_at_another_size_has_the_classifier_where_it_fits(capsys):
+    assert run("summary", "resnet18", "--size", 256) == 0
+    printed = capsys.readouterr().out
+    assert "Input: 256 x 256 x 3" in printed
+    assert "Parameters: 11,689,512" in printed
+    assert "Left out" not in printed
+    assert run("summary", "vgg11", "--size", 64) == 0
+    printed = capsys.readouterr().out
+    assert "Input: 64 x 64 x 3" in printed
+    assert "Left out: the classifier, which needs 224 x 224" in printed
+    assert run("summary", "vgg11", "--size", 64, "--json") == 0
+    found = answer(capsys)
+    assert found["input"].startswith("64 x 64 x 3")
+    assert found["left_out"]
+    assert sum(row["parameters"] for row in found["layers"]) < 10_000_000
 
 
 def test_classify_a_folder_with_broken_pictures(photos, tmp_path, capsys):
@@ -86,6 +110,49 @@ def test_classify_a_folder_with_broken_pictures(photos, tmp_path, capsys):
     assert again["predictions"] == found["predictions"]
 
 
+def test_other_settings_make_results_anew(tmp_path, capsys, monkeypatch):
+    (tmp_path / "labels.txt").write_text("\n".join("abcdefghij") + "\n")
+    digit = tmp_path / "one.png"
+    images.write(digit, np.zeros((28, 28, 3), np.uint8))
+    words = ("classify", digit, "-o", tmp_path / "out", "--json", "--quiet", "-n")
+
+    def answers(*more):
+        assert run(*words, *more) == 0
+        found = answer(capsys)
+        (prediction,) = found["predictions"]
+        kept = json.loads((tmp_path / "out" / "one.png.json").read_text())
+        assert kept["top"] == prediction["top"]
+        return found["done"], [guess["label"] for guess in prediction["top"]]
+
+    assert answers("lenet5")[0] == 1
+    assert answers("lenet5")[0] == 0
+    done, labels = answers("lenet5_modern")
+    assert done == 1
+    assert answers("lenet5_modern", "--top", 2) == (1, labels[:2])
+    done, letters = answers("lenet5_modern", "--top", 2, "--labels", tmp_path / "labels.txt")
+    assert (done, letters) == (1, ["abcdefghij"[int(label)] for label in labels[:2]])
+    for suffix in (".keras", ".json"):
+        shutil.copyfile(
+            assets.weights_dir() / "backbones" / f"lenet5_softmax{suffix}",
+            tmp_path / f"lenet5_softmax{suffix}",
+        )
+    own = ("lenet5_softmax", "--weights", tmp_path / "lenet5_softmax.keras")
+    assert answers(*own)[0] == 1
+    assert answers("lenet5_softmax")[0] == 0  # the same weights from elsewhere
+    (tmp_path / "out" / "one.png.json").write_text('{"picture": "cut o')
+    assert answers("lenet5_softmax")[0] == 1
+
+
+def test_features_at_another_tap_are_made_anew(tmp_path, capsys):
+    images.write(tmp_path / "one.png", np.zeros((28, 28, 3), np.uint8))
+    words = ("features", tmp_path / "one.png", "-n", "lenet5_modern", "-o", tmp_path, "--json")
+    for taps, done in [(("conv1",), 1), (("conv1",), 0), (("conv1", "pool2"), 1)]:
+        assert run(*words, *(word for tap in taps for word in ("--tap", tap))) == 0
+        assert answer(capsys)["done"] == done
+        with np.load(tmp_path / "one.png.npz") as maps:
+            assert set(maps) == {*taps, "settings"}
+
+
 def test_features_of_a_folder(photos, tmp_path, capsys):
     out = tmp_path / "maps"
     assert run("features", photos / "coffee.jpg", "--tap", "b4", "--tap", "penultimate",
@@ -99,13 +166,35 @@ def test_features_of_a_folder(photos, tmp_path, capsys):
 def test_visualise_one_picture_and_many(photos, tmp_path, capsys):
     page = tmp_path / "one.html"
     assert run("visualise", photos / "chelsea.jpg", "-o", page, "--tap", "b2") == 0
-    assert "Grad-CAM" in page.read_text()
+    text = page.read_text()
+    assert "Grad-CAM: where it sees “tiger cat”, by its maps b2" in text
+    assert "the likeliest name with a grey square there: blue “tiger cat”" in text
     images.write(photos / "bright.exr", np.full((64, 64, 3), 5.0, "float32"))
     assert run("visualise", photos, "-o", page, "--tap", "b2", "--channel", 3) == 1
     text = page.read_text()
     assert "b2, channel 3: the 3 pictures" in text
     errors = capsys.readouterr().err
     assert [errors.count(name) for name in ("bright.exr", "cut.jpg", "empty.jpg")] == [1, 1, 1]
+
+
+def test_visualise_networks_for_digits(tmp_path):
+    digit = np.zeros((28, 28, 3), np.uint8)
+    digit[4:24, 13:16] = 255
+    images.write(tmp_path / "one.png", digit)
+
+    def page(network, *words):
+        file = tmp_path / "page.html"
+        assert run("visualise", tmp_path / "one.png", "-o", file, "-n", network, *words) == 0
+        return file.read_text()
+
+    text = page("lecun1989")
+    assert "Seen: 1 " in text
+    assert "by its maps conv2" in text
+    assert text.count("<img") == 10
+    text = page("lenet5", "--method", "guided", "--channel", 3, "--channel", 15)
+    assert text.count("<img") == 8
+    assert "by channel 3, channel 15" in text
+    assert "pixels: guided" in text
 
 
 def test_visualise_takes_weights_up_to_the_tap(photos, tmp_path, data):
@@ -184,12 +273,54 @@ def test_visualise_writes_a_page_that_a_browser_shows(photos, tmp_path, chromium
     assert chromium.get_log("browser") == []
 
 
-def test_digits_that_ship_are_read_by_the_networks_that_ship(capsys, tmp_path):
+def test_classify_says_what_the_network_sees(tmp_path, capsys):
+    images.write(tmp_path / "black.png", np.zeros((28, 28, 3), np.uint8))
+    assert run("classify", tmp_path / "black.png", "-n", "lenet5") == 0
+    printed = capsys.readouterr()
+    assert "lenet5 sees: shorter side resized to 28 pixels" in printed.err
+    assert "in a black frame of 32 x 32" in printed.err
+    assert run("summary", "efficientnet_lite0") == 0
+    assert "resized to 256 pixels, by area where it shrinks; the middle 224 x 224" in (
+        capsys.readouterr().out
+    )
+
+
+def test_names_are_those_of_the_card(photos, capsys):
+    assert run("classify", photos / "chelsea.jpg", "-n", "resnet20", "--json") == 0
+    (entry,) = answer(capsys)["predictions"]
+    labels = {guess["label"] for guess in entry["top"]}
+    assert labels <= {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse",
+                      "ship", "truck"}  # fmt: skip
+
+
+@pytest.mark.parametrize("network", ["lecun1989", "lecun1990", "lenet5_modern"])
+def test_digits_that_ship_are_read_by_the_networks_that_ship(network, capsys, tmp_path):
     digit = np.zeros((28, 28, 3), np.uint8)
     digit[4:24, 13:16] = 255  # a one
     images.write(tmp_path / "one.png", digit)
-    assert run("classify", tmp_path / "one.png", "-n", "lenet5_modern", "--json") == 0
-    assert answer(capsys)["predictions"][0]["top"][0]["label"] == "1"
+    words = ("classify", tmp_path / "one.png", "-n", network, "--top", 10, "--json")
+    assert run(*words) == 0
+    top = answer(capsys)["predictions"][0]["top"]
+    assert top[0]["label"] == "1"
+    assert 0.3 < top[0]["probability"] <= 1
+    assert sum(guess["probability"] for guess in top) == pytest.approx(1, abs=1e-4)
+
+
+def test_minutes_are_shared_among_the_trainings_of_a_table(tmp_path, capsys, monkeypatch):
+    from shared.backbones import train
+
+    called = {}
+
+    def table(names, seeds, folder, out, **options):
+        called.update(options, trainings=len(names) * len(seeds))
+        return [{"name": "lenet5"}]
+
+    monkeypatch.setattr(train, "digits_table", table)
+    words = ("train", "digits", "--net", "all", "-o", tmp_path, "--seeds", 2, "--minutes", 6)
+    assert run(*words, "--json") == 0
+    assert called["minutes"] * called["trainings"] == pytest.approx(6)
+    assert called["command"].startswith("convsuite")
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize(
@@ -207,6 +338,26 @@ def test_digits_that_ship_are_read_by_the_networks_that_ship(capsys, tmp_path):
         (
             ("visualise", "{coffee}", "-o", "{out}.html", "--tap", "b2", "--channel", "24"),
             "0 to 23",
+        ),
+        (
+            ("visualise", "{coffee}", "{empty}", "-o", "{out}.html", "--channel", "5000"),
+            "b4 has the channels 0 to 39",
+        ),
+        (
+            ("visualise", "{coffee}", "-o", "{out}.html", "-n", "highway_mlp_d10"),
+            "highway_mlp_d10 has no maps",
+        ),
+        (
+            ("visualise", "{coffee}", "-o", "{out}.html", "-n", "vgg16_hed"),
+            "vgg16_hed is an edge detector's trunk without classes",
+        ),
+        (
+            ("classify", "{coffee}", "-n", "vgg16_hed"),
+            "vgg16_hed is an edge detector's trunk without classes",
+        ),
+        (
+            ("train", "pictures", "{out}", "-o", "{out}.keras", "--net", "vgg16_hed"),
+            "vgg16_hed is an edge detector's trunk without classes",
         ),
         (("summary", "vgg16", "--size", "31"), "at least 32"),
         (("summary", "vgg"), "vgg"),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from shared.assets import labels_dir
-from shared.backbones.labels import decode, load_labels
+from shared.backbones import spec
+from shared.backbones.labels import as_probabilities, decode, load_labels
 from shared.errors import ConvsuiteError, DataError
 
 
@@ -70,3 +71,18 @@ def test_a_huge_file_is_not_read(tmp_path):
         stream.truncate(1 << 33)
     with pytest.raises(DataError, match="too large"):
         load_labels(file, 3)
+
+
+def test_names_of_a_card_stand_before_numbers_and_behind_a_file(tmp_path):
+    (tmp_path / "labels.txt").write_text("x\ny\n")
+    assert load_labels(None, 2, ["a", "b"]) == ["a", "b"]
+    assert load_labels(tmp_path / "labels.txt", 2, ["a", "b"]) == ["x", "y"]
+
+
+def test_outputs_of_squared_error_become_probabilities():
+    targets = np.float32([[-1, -1, 1], [-1.3, 0.4, 1.08], [-1.2, -1.1, -1.5]])
+    found = as_probabilities(targets, spec("lecun1989"))
+    expected = [[0, 0, 1], [0, 0.7 / 1.74, 1.04 / 1.74], [1 / 3] * 3]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-6)
+    assert as_probabilities(targets, spec("lenet5")) is targets

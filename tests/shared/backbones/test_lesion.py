@@ -135,6 +135,30 @@ def test_shipped_networks_show_the_claim_of_the_paper(name):
         assert sum(accuracy >= 0.8 for accuracy in result.single) >= 10
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_seed_shows_the_claim_of_the_paper(seed, tmp_path, data):
+    """Seed 0 ships; the others are trained here, alike."""
+    from shared.backbones.train import train_digits
+
+    studies = {}
+    for name in ("resnet32_narrow", "plain32_narrow"):
+        file = None
+        if seed:
+            file = tmp_path / f"{name}.keras"
+            train_digits(name, file, data / "digits", seed=seed, quiet=True)
+        trained = lesion.trained_on_digits(name, file, data / "digits")
+        studies[name] = lesion.study(*trained, swaps=(), seed=seed)
+    residual, plain = studies["resnet32_narrow"], studies["plain32_narrow"]
+    assert residual.intact >= 0.98
+    assert residual.median_single >= 0.85
+    assert sum(accuracy >= 0.8 for accuracy in residual.single) >= 10
+    assert residual.trend <= -0.8
+    assert plain.intact >= 0.95
+    assert plain.median_single <= 0.5
+
+
 def test_what_ships_is_what_the_command_trains():
     from shared import assets
     from shared.backbones.train import SHIPPED

@@ -9,6 +9,7 @@ from keras import ops
 
 from shared import backbones, images, losses, training, weights
 from shared.backbones import sdlm, train
+from shared.backbones.classify import Classifier
 from shared.datasets import Digits, load_digits
 from shared.errors import ConvsuiteError, DataError
 
@@ -120,6 +121,8 @@ def test_a_training_cut_off_and_resumed_equals_the_whole(
     monkeypatch.setattr(train._Batches, "__call__", honest)
     with pytest.raises(DataError, match="--resume"):
         train.train_digits(name, part, epochs=4, quiet=True)
+    with pytest.raises(DataError, match="other examples or options"):
+        train.train_digits(name, part, epochs=5, resume=True, quiet=True)
     resumed = train.train_digits(name, part, epochs=4, resume=True, quiet=True)
     np.testing.assert_array_equal(values(resumed.path), values(whole.path))
     assert resumed.error == whole.error
@@ -195,6 +198,39 @@ def test_table_beside_neighbours(tmp_path, few_digits, quick):
     again = train.digits_table(["lecun1989"], [0, 1], None, tmp_path, epochs=1, quiet=True)
     assert again[0] == rows[1]
     assert (tmp_path / "lecun1989-seed1.keras").stat().st_mtime_ns == before
+
+
+def test_the_table_keeps_nothing_that_was_made_otherwise(tmp_path, few_digits, quick, monkeypatch):
+    out = tmp_path / "lecun1989-seed0.keras"
+
+    def training(**options):
+        before = out.stat().st_mtime_ns if out.exists() else 0
+        train.digits_table(["lecun1989"], [0], None, tmp_path, quiet=True, **options)
+        return weights.read_card(out).training, out.stat().st_mtime_ns != before
+
+    facts, _ = training(epochs=1, command="convsuite …")
+    assert facts["command"] == "convsuite …"
+    assert (facts["recipe"]["epochs"], facts["steps"], facts["minutes"]) == (1, 6, None)
+    assert not training(epochs=1)[1]
+    facts, is_new = training(epochs=2)  # not on top of the first epoch, whose rate ended at 0
+    assert is_new
+    assert (facts["recipe"]["epochs"], facts["steps"]) == (2, 12)
+
+    def anew(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(train, "_train", anew)
+    assert not training(epochs=2)[1]
+    with pytest.raises(InterruptedError):
+        training(epochs=2, minutes=5)
+    other = dataclasses.replace(few_digits, train_labels=few_digits.train_labels[::-1])
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "load_digits", lambda folder=None: other)
+        with pytest.raises(InterruptedError):
+            training(epochs=2)
+    out.write_bytes(b"damaged")
+    with pytest.raises(InterruptedError):
+        training(epochs=2)
 
 
 def test_shipping_leaves_weights_and_card_alone(tmp_path, few_digits, quick):
@@ -331,6 +367,7 @@ def test_pictures_from_a_folder(coloured, tmp_path, monkeypatch):
     assert mean == pytest.approx([0.4167] * 3, abs=0.03)
     model = weights.load_model(trained.path, train.APP)
     assert model.output_shape == (None, 3)
+    assert Classifier("resnet20", str(out)).labels == ["blue", "green", "red"]
 
 
 def test_wrong_networks_and_recipes_for_pictures(coloured, tmp_path):
@@ -338,6 +375,9 @@ def test_wrong_networks_and_recipes_for_pictures(coloured, tmp_path):
         train.train_pictures("lenet5_modern", coloured, tmp_path / "x.keras")
     with pytest.raises(ConvsuiteError, match="cifar"):
         train.train_pictures("resnet20", coloured, tmp_path / "x.keras", recipe="imagenet")
+    for name in ("vgg16_hed", "inception_resnet_v1_facenet"):
+        with pytest.raises(ConvsuiteError, match=f"{name} is .* without classes"):
+            train.train_pictures(name, coloured, tmp_path / "x.keras")
 
 
 def test_cuts_are_windows_of_the_framed_picture(rng):

@@ -199,6 +199,31 @@ def test_classes_and_statistics_come_from_the_card(tmp_path, monkeypatch):
         trunks.input_statistics("resnet32")
 
 
+def test_names_of_classes_come_from_the_card(tmp_path, monkeypatch):
+    assert trunks.class_names("resnet20")[:2] == ["airplane", "automobile"]
+    assert trunks.class_names("vgg16", "imagenet") is None
+    monkeypatch.setattr(store, "user_dir", lambda: tmp_path)
+    path = tmp_path / load.APP / "resnet32.keras"
+    path.parent.mkdir()
+    path.touch()
+    for labels in (["a", "b"], ["a", "b", 3], "abc"):
+        settings = {"classes": 3, "labels": labels}
+        store.write_card(path, store.Card(app=load.APP, name="resnet32", settings=settings))
+        with pytest.raises(WeightsError, match="one name per class"):
+            trunks.class_names("resnet32")
+
+
+def test_networks_whose_weights_have_places_are_opened_at_their_size(tmp_path):
+    assert backbones.trunk("lecun1989", ["conv1"]).output_shape == (None, 8, 8, 12)
+    assert backbones.trunk("lecun1990", ["conv1"]).output_shape == (None, None, None, 4)
+    with pytest.raises(WeightsError, match="highway_mlp_d10"):
+        backbones.trunk("highway_mlp_d10", ["layer3"])
+    for name, options in [("vgg16", {}), ("lecun1989", {"features": ["conv1"]})]:
+        shape = (None, None, backbones.spec(name).channels)
+        with pytest.raises(ConvsuiteError, match="pictures of a known size"):
+            backbones.create(name, input_shape=shape, **options)
+
+
 def test_unknown_names():
     with pytest.raises(ConvsuiteError, match="No network"):
         backbones.trunk("vgg99", features=["conv1_1"])

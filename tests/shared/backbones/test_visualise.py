@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from shared import backend
-from shared.backbones import visualise
+from shared import backbones, backend
+from shared.backbones import look, visualise
 from shared.backbones.macs import layer_table
 from shared.backbones.visualise import GradCam, Projector, Unit, occlusion, strongest_units
 from shared.errors import ConvsuiteError
@@ -245,6 +245,34 @@ def test_value_and_gradient_of_a_function_with_an_auxiliary_result():
     assert value == pytest.approx(19)
     assert more.tolist() == [2, 3]
     assert gradient.tolist() == [6, 16]
+
+
+def test_gradcam_goes_by_the_last_convolution(monkeypatch):
+    names = {"vgg16": "conv5_3", "alexnet": "conv5", "lenet5": "conv2", "resnet50": "stage4"}
+    assert {name: look.last_maps(name) for name in names} == names
+    inner = backbones.create("resnet20", features=["stage1", "logits"])
+    GradCam(inner)
+    lite = backbones.create("efficientnet_lite0", features=["x6", "logits"])
+    with pytest.raises(ConvsuiteError, match="all signals pass"):
+        GradCam(lite)
+
+
+def test_areas_are_coloured_by_class_and_the_rare_ones_are_grey():
+    labels = np.repeat([[7, 7, 7, 3], [1, 2, 4, 5], [7, 3, 3, 6]], 2, axis=0)
+    picture = np.zeros((60, 40, 3), "uint8")
+    shown, legend = visualise.areas(labels, picture, share=1.0)
+    assert [(colour, one) for colour, one, _ in legend[:3]] == [
+        ("blue", 7),
+        ("orange", 3),
+        ("green", 1),
+    ]
+    assert legend[-1][:2] == ("grey", None)
+    assert [share for *_, share in legend] == pytest.approx([4 / 12, 3 / 12, *[1 / 12] * 3, 2 / 12])
+    assert shown.shape == picture.shape
+    assert tuple(shown[0, 0]) == (0, 114, 178)
+    assert tuple(shown[0, 39]) == (230, 159, 0)
+    assert tuple(shown[59, 39]) == (128, 128, 128)
+    assert len(visualise.areas(np.full((2, 2), 9), picture)[1]) == 1
 
 
 def test_sheets_have_white_gaps_and_signals_have_grey_zeros():
