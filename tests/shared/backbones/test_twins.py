@@ -28,6 +28,7 @@ def trained(name, side, rng):
     return model
 
 
+@pytest.mark.timeout(900)  # a minute of CPU time at most, longer on a busy machine
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES],
