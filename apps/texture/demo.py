@@ -17,7 +17,7 @@ _TEXTURES = (
     ("gravel", "gram", ""),
 )
 _STYLES = (
-    ("astronaut.jpg", "textures/weave.png", ("--content-weight", 50)),
+    ("astronaut.jpg", "textures/weave.png", ("--content-weight", 100)),
     ("coffee.jpg", "hubble.jpg", ()),
     ("chelsea.jpg", "textures/pebbles.png", ()),
     ("rocket.jpg", "textures/wood.png", ("--keep-colour",)),

@@ -57,6 +57,13 @@ def quick(monkeypatch, rng):
     monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", draw)
 
 
+def without_dropout(model):
+    """Let the loss fall by learning alone."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+
+
 def by_layer(model, x):
     return ops.convert_to_numpy(model(x, training=False))
 
@@ -73,9 +80,7 @@ def test_learns_a_batch_and_saves_what_it_learned(name, variant, rng, tmp_path):
         side = spec.size
     keras.utils.set_random_seed(0)
     model = backbones.create(name, 10, (side, side, spec.channels), **variant)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0.0  # the loss falls by learning alone
+    without_dropout(model)
     x = rng.uniform(-1, 1, (8, side, side, spec.channels)).astype("float32")
     target = rng.uniform(0, 1, (8, *model.output_shape[1:])).astype("float32")
     # Without compiling, which takes longer than the steps, but for JAX.
@@ -92,3 +97,36 @@ def test_learns_a_batch_and_saves_what_it_learned(name, variant, rng, tmp_path):
     with weights.deep_graphs():
         loaded = keras.saving.load_model(tmp_path / "net.keras")
     np.testing.assert_array_equal(seen(loaded, x), learned)
+
+
+@pytest.mark.slow
+@pytest.mark.backends
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("name", "settings", "head", "shares"),
+    [
+        # GoogLeNet, section 5, and Inception v3, section 4, give side classifiers a weight of .3.
+        ("googlenet", {"aux": True}, "loss1_fc", [1, 0.3, 0.3]),
+        ("inception_v3_aux", {"features": ["aux_probs", "probs"]}, "aux_predictions", [0.3, 1]),
+    ],
+)
+def test_auxiliary_classifiers_learn_beside_the_main_one(name, settings, head, shares, rng):
+    keras.utils.set_random_seed(0)
+    model = backbones.create(name, 10, **settings)
+    without_dropout(model)
+    side = backbones.spec(name).size
+    x = rng.uniform(-1, 1, (4, side, side, 3)).astype("float32")
+    outputs = model.predict_on_batch(x)
+    for probabilities in outputs:
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-4)
+    targets = [np.eye(10, dtype="float32")[[1, 2, 3, 4]]] * len(outputs)
+    model.compile(
+        keras.optimizers.SGD(1e-2, global_clipnorm=1.0),
+        ["categorical_crossentropy"] * len(outputs),
+        loss_weights=shares,
+        run_eagerly=keras.backend.backend() != "jax",
+    )
+    before = ops.convert_to_numpy(model.get_layer(head).kernel)
+    losses = [model.train_on_batch(x, targets)[0] for _ in range(3)]
+    assert losses[-1] < losses[0]
+    assert np.abs(ops.convert_to_numpy(model.get_layer(head).kernel) - before).max() > 0
