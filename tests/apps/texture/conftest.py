@@ -34,13 +34,15 @@ def deep():
 
 @pytest.fixture
 def narrow():
-    """Return a function that makes networks of few channels up to the second pool."""
+    """Return a function that makes networks of few channels, as deep as there are numbers."""
     import keras
+
+    names = ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv3_4"]
 
     def make(*channels):
         generator = np.random.default_rng(0)
         parameters, before = {}, 3
-        for tap, count in zip(("conv1_1", "conv1_2", "conv2_1", "conv2_2"), channels, strict=True):
+        for tap, count in zip(names, channels, strict=False):
             kernel = generator.normal(0, np.sqrt(2 / (9 * before)), (3, 3, before, count))
             pair = (kernel, generator.normal(0, 0.1, count))
             parameters[tap] = features.Convolution(

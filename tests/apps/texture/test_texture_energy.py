@@ -127,6 +127,12 @@ def double(monkeypatch):
         # On these two Keras narrows what it computes.
         monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
         monkeypatch.setattr(keras.ops, "cast", lambda x, dtype: x)
+        convert = keras.ops.convert_to_tensor
+
+        def widened(x):
+            return convert(np.float64(x) if isinstance(x, (np.ndarray, np.float32)) else x)
+
+        monkeypatch.setattr(keras.ops, "convert_to_tensor", widened)
         yield
 
 
@@ -182,23 +188,26 @@ def test_gradients_equal_central_differences(double, narrow):
     ("size", "side", "borders", "scales"),
     [
         # Tiles of 64 x 64 and 64 x 32; of 96 x 96, 96 x 64, 32 x 96 and 32 x 64.
-        ((128, 160), 64, ("wrap", "reflect"), 1),
-        ((128, 160), 96, ("reflect", "wrap"), 2),
+        ((128, 160), 64, ("wrap", "reflect"), 2),
+        ((128, 160), 96, ("reflect", "wrap"), 1),
         pytest.param((512, 512), 64, ("reflect", "reflect"), 2, marks=pytest.mark.slow),
         pytest.param((512, 512), 128, ("wrap", "wrap"), 2, marks=pytest.mark.slow),
         pytest.param((512, 512), 256, ("reflect", "reflect"), 1, marks=pytest.mark.slow),
         pytest.param((512, 512), 200, ("wrap", "reflect"), 1, marks=pytest.mark.slow),
     ],
 )
-def test_tiles_give_energy_and_gradient_of_the_whole(deep, exemplar, size, side, borders, scales):
-    terms = Terms(scales=scales)
-    assert (terms.layers[-1], features.halo(terms.layers, deep.name)) == ("pool3", 24)
-    targets = objective.statistics(deep, terms, [exemplar], [1.0], size)
-    picture = start.random_phase(exemplar, size, 1)
-    value, gradient = objective.whole(deep, terms, targets, borders)(picture)
-    total, slope = objective.tiled(deep, terms, targets, borders, side=side)(picture)
+def test_tiles_give_energy_and_gradient_of_the_whole(
+    double, narrow, exemplar, size, side, borders, scales
+):
+    """In float64, since a unit that is 0 but for rounding has two derivatives."""
+    network, terms = narrow(*[8] * 8), Terms(scales=scales)
+    assert (terms.layers[-1], features.halo(terms.layers, network.name)) == ("pool3", 24)
+    targets = objective.statistics(network, terms, [exemplar], [1.0], size)
+    picture = start.random_phase(exemplar, size, 1).astype(np.float64)
+    value, gradient = objective.whole(network, terms, targets, borders)(picture)
+    total, slope = objective.tiled(network, terms, targets, borders, side=side)(picture)
     assert total == pytest.approx(value, rel=1e-5)
-    assert np.abs(slope - gradient).max() < 1e-5 * np.abs(gradient).max()
+    assert np.abs(slope - gradient).max() < 1e-6 * np.abs(gradient).max()
 
 
 def test_large_exemplars_are_described_in_tiles(shallow, exemplar, monkeypatch):
@@ -216,14 +225,14 @@ def test_large_exemplars_are_described_in_tiles(shallow, exemplar, monkeypatch):
         )
 
 
-def test_without_what_surrounds_them_tiles_are_wrong(shallow, exemplar, monkeypatch):
-    terms = Terms(layers=("pool2",))
-    targets = objective.statistics(shallow, terms, [exemplar], [1.0], (48, 48))
-    picture = start.random_phase(exemplar, (48, 48), 1)
-    _, gradient = objective.whole(shallow, terms, targets, ("reflect",) * 2)(picture)
-    monkeypatch.setattr(objective, "halo", lambda taps, name: 0)
-    _, slope = objective.tiled(shallow, terms, targets, ("reflect",) * 2, side=16)(picture)
-    assert np.abs(slope - gradient).max() > 1e-3 * np.abs(gradient).max()
+def test_with_less_around_them_tiles_are_wrong(narrow, exemplar, monkeypatch):
+    network, terms = narrow(*[8] * 8), Terms(layers=("pool3",))
+    targets = objective.statistics(network, terms, [exemplar], [1.0], (64, 64))
+    picture = start.random_phase(exemplar, (64, 64), 1)
+    _, gradient = objective.whole(network, terms, targets, ("reflect",) * 2)(picture)
+    monkeypatch.setattr(objective, "halo", lambda taps, name: 16)
+    _, slope = objective.tiled(network, terms, targets, ("reflect",) * 2, side=32)(picture)
+    assert np.abs(slope - gradient).max() > 1e-4 * np.abs(gradient).max()
 
 
 def test_terms_that_need_the_whole_picture_are_not_tiled(shallow):
