@@ -33,10 +33,11 @@ class Preview:
         now = time.monotonic()
         if self._window is None or now - self._shown < _REFRESH:
             return
-        self._shown = now
-        if self._window.is_closed():
+        # Before its first picture, a window may not have come up yet.
+        if self._shown and self._window.is_closed():
             self._window = None
             return
+        self._shown = now
         shown = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
         self._window.show(np.ascontiguousarray(shown[..., ::-1]))
         self._window.key(0.001)

@@ -72,7 +72,7 @@ def test_closing_the_preview_leaves_the_synthesis_alone(display, exemplar, tmp_p
 
     try:
         number = wait_for(lambda: process.poll() is not None or window())
-        wait_for(shows_a_texture)
+        wait_for(lambda: process.poll() is not None or shows_a_texture())
         press_close_button(display, int(number))
         _, messages = process.communicate(timeout=60)
     finally:
