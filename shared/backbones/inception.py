@@ -12,7 +12,7 @@ from functools import reduce
 import lazy_loader as lazy
 
 from .blocks import classifier, conv_bn, pad
-from .specs import Spec, Tap, vector_taps
+from .specs import Spec, Tap, in_torch, vector_taps
 
 keras = lazy.load("keras")
 
@@ -288,6 +288,24 @@ _BN_CAFFE = _bn_inception(128)
 _BN_PAPER = "Ioffe and Szegedy 2015, arXiv:1502.03167"
 _V3_PAPER = "Szegedy, Vanhoucke, Ioffe, Shlens and Wojna 2016, arXiv:1512.00567"
 
+_INCEPTION_V3 = Spec(
+    name="inception_v3",
+    build=inception,
+    variant={"table": _V3, "gamma": False},
+    paper=_V3_PAPER,
+    table="table 1 and figures 5 to 7",
+    size=299,
+    preprocessing="tf",
+    parameters=23_817_352,
+    statistics=34_432,
+    gmacs=5.713,
+    body="mixed10",
+    taps=tuple(_taps(_V3)),
+    minimum=75,
+    twin="InceptionV3",
+    elsewhere={"torch": "inception_v3_torch"},
+    note="Normalisations without gamma, as in Keras.",
+)
 SPECS = (
     Spec(
         name="bn_inception",
@@ -322,38 +340,14 @@ SPECS = (
         note="Projections of 4c and 4d with 128 channels and a bias beside every normalisation, as "
         "in the Caffe model and its torch port (which subtract 128 instead of 123 from red).",
     ),
-    Spec(
-        name="inception_v3",
-        build=inception,
-        variant={"table": _V3, "gamma": False},
-        paper=_V3_PAPER,
-        table="table 1 and figures 5 to 7",
-        size=299,
-        preprocessing="tf",
-        parameters=23_817_352,
-        statistics=34_432,
-        gmacs=5.713,
-        body="mixed10",
-        taps=tuple(_taps(_V3)),
-        minimum=75,
-        twin="InceptionV3",
-        elsewhere={"torch": "inception_v3_torch"},
-        note="Normalisations without gamma, as in Keras.",
-    ),
-    Spec(
-        name="inception_v3_torch",
-        build=inception,
+    _INCEPTION_V3,
+    in_torch(
+        _INCEPTION_V3,
         variant={"table": _V3_TORCH},
-        paper=_V3_PAPER,
-        table="table 1 and figures 5 to 7",
-        size=299,
         preprocessing="tf",
         parameters=23_834_568,
-        statistics=34_432,
-        gmacs=5.713,
-        body="mixed10",
         taps=tuple(_taps(_V3_TORCH)),
-        minimum=75,
+        elsewhere={},
         note="As in torchvision and timm, whose files it takes: with gamma, and averages of three "
         "by three that count the zeros beyond the border.",
     ),

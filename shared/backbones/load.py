@@ -17,15 +17,13 @@ from . import names
 from .macs import abstract
 from .registry import create
 from .registry import spec as find_spec
-from .specs import Spec
+from .specs import APP, Spec
 
 if TYPE_CHECKING:
     import keras
 
 Layout = Literal["keras", "torch"]
 
-APP = "backbones"
-"""What the weights of networks belong to, in their cards and folders."""
 _LAYOUTS: dict[str, Layout] = {"torch": "torch", "safetensors": "torch", "caffe": "torch"}
 _PROGRAMS = {"torch": "torchvision and timm", "caffe": "Caffe"}
 _ROWS_SHOWN = 10

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     Taps = Iterator[tuple[str, keras.KerasTensor]]
     Constructor = Callable[..., Taps]
 
+APP = "backbones"
+"""What the weights of networks belong to, in their cards and folders."""
+
 Program = Literal["torch", "caffe"]
 Preprocessing = Literal["caffe", "caffe_rounded", "tf", "torch", "lite", "hed", "unit", "lecun"]
 

@@ -18,11 +18,10 @@ from shared.datasets import Digits, hold_out, load_digits, load_labelled
 from shared.errors import ConvsuiteError, DataError
 from shared.weights import Card
 
-from .load import APP
 from .preprocessing import preprocess
 from .registry import create, spec
 from .sdlm import SDLM, Curvature
-from .specs import Spec
+from .specs import APP, Spec
 
 _CHUNK = 500
 _WATCHED = 2_000

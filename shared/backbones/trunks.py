@@ -10,12 +10,10 @@ from shared import weights as store
 from shared.errors import WeightsError
 
 from . import registry
-from .specs import Spec
+from .specs import APP, Spec
 
 if TYPE_CHECKING:
     import keras
-
-_APP = "backbones"
 
 
 class Package(NamedTuple):
@@ -194,7 +192,7 @@ def licences() -> dict[str, str]:
         for name, package in PACKAGES.items()
         if _package_file(package) is not None
     }
-    return terms | {card.name: card.licence for card in reversed(store.cards(_APP))}
+    return terms | {card.name: card.licence for card in reversed(store.cards(APP))}
 
 
 def _first_source(name: str) -> str | Path:
@@ -214,7 +212,7 @@ def _first_source(name: str) -> str | Path:
 
 def _installed_files() -> dict[str, Path]:
     """Return the weight files that are shipped or were imported, by name; shipped ones first."""
-    return {card.stem: card.with_suffix(".keras") for card in reversed(store.card_files(_APP))}
+    return {card.stem: card.with_suffix(".keras") for card in reversed(store.card_files(APP))}
 
 
 def _advice(name: str) -> str:

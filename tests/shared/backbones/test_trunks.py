@@ -10,7 +10,7 @@ import skimage.data
 
 from shared import backbones, checkpoints
 from shared import weights as store
-from shared.backbones import load, trunks
+from shared.backbones import specs, trunks
 from shared.backbones.preprocessing import preprocess
 from shared.errors import ConvsuiteError, WeightsError
 
@@ -175,9 +175,9 @@ def test_a_file_the_user_names_and_imported_weights_come_first(tmp_path, monkeyp
     monkeypatch.setattr(store, "user_dir", lambda: tmp_path)
     model = backbones.create("vgg16_hed", input_shape=(32, 32, 3))
     model.get_layer("block1_conv1").bias.assign(np.arange(64, dtype=np.float32))
-    path = tmp_path / load.APP / "vgg16_hed.keras"
+    path = tmp_path / specs.APP / "vgg16_hed.keras"
     model.save_weights(tmp_path / "mine.weights.h5")
-    store.save_model(model, path, store.Card(app=load.APP, name="vgg16_hed"))
+    store.save_model(model, path, store.Card(app=specs.APP, name="vgg16_hed"))
     assert trunks.found()["vgg16_hed"] == f"file {path}"
     for weights in (None, tmp_path / "mine.weights.h5", "vgg16_hed"):
         found = backbones.trunk("vgg16_hed", features=["conv1_1"], weights=weights)
@@ -189,12 +189,12 @@ def test_classes_and_statistics_come_from_the_card(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "user_dir", lambda: tmp_path)
     model = backbones.create("resnet32", classes=3)
     settings = {"classes": 3, "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}
-    path = tmp_path / load.APP / "resnet32.keras"
-    store.save_model(model, path, store.Card(app=load.APP, name="resnet32", settings=settings))
+    path = tmp_path / specs.APP / "resnet32.keras"
+    store.save_model(model, path, store.Card(app=specs.APP, name="resnet32", settings=settings))
     assert backbones.trunk("resnet32", features=["probs"]).outputs[0].shape[-1] == 3
     assert trunks.input_statistics("resnet32") == {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}
     assert trunks.input_statistics("vgg16") == {}
-    store.write_card(path, store.Card(app=load.APP, name="resnet32"))
+    store.write_card(path, store.Card(app=specs.APP, name="resnet32"))
     with pytest.raises(WeightsError, match="mean"):
         trunks.input_statistics("resnet32")
 
@@ -203,12 +203,12 @@ def test_names_of_classes_come_from_the_card(tmp_path, monkeypatch):
     assert trunks.class_names("resnet20")[:2] == ["airplane", "automobile"]
     assert trunks.class_names("vgg16", "imagenet") is None
     monkeypatch.setattr(store, "user_dir", lambda: tmp_path)
-    path = tmp_path / load.APP / "resnet32.keras"
+    path = tmp_path / specs.APP / "resnet32.keras"
     path.parent.mkdir()
     path.touch()
     for labels in (["a", "b"], ["a", "b", 3], "abc"):
         settings = {"classes": 3, "labels": labels}
-        store.write_card(path, store.Card(app=load.APP, name="resnet32", settings=settings))
+        store.write_card(path, store.Card(app=specs.APP, name="resnet32", settings=settings))
         with pytest.raises(WeightsError, match="one name per class"):
             trunks.class_names("resnet32")
 
