@@ -171,9 +171,10 @@ def _with_options_of(make: Callable[..., Filter], verb: Callable[..., None]) -> 
 
 
 def run_pictures(
-    make: Callable[[], Filter],
+    make: Callable[..., Filter],
     inputs: list[str],
     out: Path,
+    options: Mapping[str, Any],
     *,
     file_type: str | None = None,
     quality: int = 95,
@@ -188,9 +189,10 @@ def run_pictures(
     """Filter pictures into a folder, report, and end the command; the body of the verb `run`.
 
     Args:
-        make: builds the filter; can be pickled.
+        make: builds the filter from the options; can be pickled.
         inputs: files, folders, patterns.
         out: folder of the results.
+        options: what the results depend on.
         file_type: suffix of the results without its dot; that of each input when None.
         quality: of JPEG and WebP results.
         max_megapixels: larger pictures are refused, or worked on in bands where possible.
@@ -208,9 +210,16 @@ def run_pictures(
 
     rename = functools.partial(_result_name, file_type=file_type)
     jobs = folders.collect(inputs, out, images.READABLE, rename)
+    make = functools.partial(make, **options)
     make_work = functools.partial(_picture_work, make, device, precision, quality, max_megapixels)
     summary = folders.process(
-        jobs, make_work, out=out, engine=engine, overwrite=overwrite, quiet=quiet
+        jobs,
+        make_work,
+        out=out,
+        engine=engine,
+        overwrite=overwrite,
+        settings={**options, "quality": quality},
+        quiet=quiet,
     )
     folders.report(summary, out, console.console, noun="pictures", quiet=quiet)
     if json:
@@ -258,9 +267,10 @@ def add_verbs(
         cannot be read are listed at the end and in failures.json.
         """
         run_pictures(
-            functools.partial(make, **options),
+            make,
             inputs,
             out,
+            options,
             file_type=format,
             quality=quality,
             max_megapixels=max_megapixels,

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import hashlib
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +30,8 @@ from shared.console import progress, to_json
 from shared.errors import ConvsuiteError, DependencyError
 
 FAILURES_FILE = "failures.json"
+SETTINGS_FILE = ".settings.jsonl"
+"""Beside the results: with which settings each was made, a line a result, the last one counts."""
 _ROWS_SHOWN = 50
 _NAME_WIDTH = 32
 _RAY_BLOCKS = 512
@@ -72,6 +75,8 @@ class Summary:
 
     done: int = 0
     skipped: int = 0
+    differing: int = 0
+    """Of the skipped, how many are known to be made with other settings."""
     failures: list[Failure] = field(default_factory=list)
     interrupted: bool = False
     wall_seconds: float = 0.0
@@ -100,6 +105,7 @@ class Summary:
         return {
             "done": self.done,
             "skipped": self.skipped,
+            "differing": self.differing,
             "failures": [{"input": f.source, "reason": f.reason} for f in self.failures],
             "interrupted": self.interrupted,
             "wall_seconds": self.wall_seconds,
@@ -533,6 +539,35 @@ def _clear_stale(out: Path, jobs: Iterable[Job]) -> None:
                 stale.unlink()
 
 
+class _Made:
+    """Remembers, in a file beside the results, with which settings each was made."""
+
+    def __init__(self, out: Path, settings: Mapping[str, Any]):
+        self._out = out
+        self._key = hashlib.sha256(to_json(settings).encode()).hexdigest()[:16]
+        self._keys: dict[str, str] = {}
+        with contextlib.suppress(OSError), (out / SETTINGS_FILE).open(encoding="utf-8") as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a kill
+                    entry = json.loads(line)
+                    self._keys[entry["result"]] = entry["settings"]
+
+    def differs(self, target: Path) -> bool:
+        """Return whether a result is known to be made with other settings."""
+        return self._keys.get(self._name(target), self._key) != self._key
+
+    def add(self, target: Path) -> None:
+        """Remember that a result was made with the present settings."""
+        if self._keys.get(self._name(target)) == self._key:
+            return
+        # A result without its line counts as made with any settings: no reason to fail.
+        with contextlib.suppress(OSError), (self._out / SETTINGS_FILE).open("a") as file:
+            file.write(f"{to_json({'result': self._name(target), 'settings': self._key})}\n")
+
+    def _name(self, target: Path) -> str:
+        return os.path.relpath(target, self._out)
+
+
 def _problem(source: Path) -> str | None:
     """Return why a source cannot even be opened."""
     if not os.path.exists(source):
@@ -570,6 +605,7 @@ def process(
     engine: Literal["local", "ray"] = "local",
     overwrite: bool = False,
     is_done: Callable[[Path], bool] = Path.is_file,
+    settings: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Summary:
     """Work on many files; a bad one is noted and the rest done.
@@ -586,6 +622,8 @@ def process(
             files over the cluster of RAY_ADDRESS, or over the cores of this machine.
         overwrite: make results again that are already there.
         is_done: whether a target is there and is what this work would make; by default, any file.
+        settings: what results depend on besides their files, for `to_json`. They are remembered in
+            `.settings.jsonl`; results of others are skipped all the same, and counted.
         quiet: no progress bar.
 
     Returns:
@@ -600,12 +638,11 @@ def process(
     except OSError as error:
         raise ConvsuiteError(f"the folder {out} cannot be made: {error.strerror}") from error
     _clear_stale(out, jobs)
-    items = [
-        _Item(job, reason=_problem(job.source))
-        for job in jobs
-        if overwrite or not is_done(job.target)
-    ]
-    summary = Summary(skipped=len(jobs) - len(items))
+    kept = frozenset() if overwrite else frozenset(job for job in jobs if is_done(job.target))
+    items = [_Item(job, reason=_problem(job.source)) for job in jobs if job not in kept]
+    made = None if settings is None else _Made(out, settings)
+    summary = Summary(skipped=len(kept))
+    summary.differing = sum(made is not None and made.differs(job.target) for job in kept)
     if pending := [item for item in items if item.reason is None]:
         # Built before Ctrl-C is caught: loading a network may well be cut short.
         run = _engine(engine, pending, make_work, out)
@@ -620,6 +657,8 @@ def process(
             for item in run(stop, show):
                 finished += 1
                 _count(item, summary)
+                if made is not None and item.reason is None:
+                    made.add(item.job.target)
         summary.interrupted = stop.is_set() and finished < len(pending)
         summary.wall_seconds = time.perf_counter() - start
     summary.failures = [Failure(item.job.source, item.reason) for item in items if item.reason]
@@ -629,7 +668,8 @@ def process(
 def _closing_line(summary: Summary, noun: str) -> str:
     parts = [f"{summary.done} done"]
     if summary.skipped:
-        parts.append(f"{summary.skipped} already there (--overwrite to redo)")
+        others = f", {summary.differing} of them with other settings" * bool(summary.differing)
+        parts.append(f"{summary.skipped} already there{others} (--overwrite to redo)")
     if summary.failures:
         parts.append(f"{len(summary.failures)} failed")
     rate = summary.done / summary.wall_seconds if summary.wall_seconds else 0.0

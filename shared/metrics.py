@@ -7,6 +7,7 @@ Source of the interval: Wilson 1927, "Probable inference, the law of succession,
 inference".
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,9 @@ from skimage.metrics import structural_similarity
 _EVEN = 0.5 / 255
 # Correlation above which a patch counts as a copy.
 _COPY = 0.9
+# Patches are drawn beyond this many times pixels: all patches of 512 x 512 in itself.
+_SEARCHES = 1024 * 512 * 512
+_FEWEST_PATCHES = 256
 # Shifts within which a peak of the autocorrelation is the highest value.
 _PEAK = 7
 
@@ -95,7 +99,8 @@ def novelty(image: np.ndarray, exemplar: np.ndarray, patch: int = 32, stride: in
 
     Of every patch the best zero-mean normalised cross-correlation at any place of the exemplar
     counts. Even patches (deviation below half of an 8-bit step) have none and are left out; a
-    picture of even patches only has copied nothing: 0.
+    picture of even patches only has copied nothing: 0. Of large pictures some patches are drawn, at
+    least 256: time grows with their number times the pixels that are searched.
 
     Args:
         image: `(height, width)` or `(height, width, 3)`, 0..1.
@@ -245,20 +250,32 @@ def _found_again(
     channels, even = cv2.split(exemplar), _EVEN * patch
     norms[norms < even] = np.inf
     best = []
-    for top in range(0, image.shape[0] - patch + 1, stride):
-        for left in range(0, image.shape[1] - patch + 1, stride):
-            wanted = image[top : top + patch, left : left + patch]
-            wanted = wanted - wanted.mean(axis=(0, 1))
-            if (norm := np.linalg.norm(wanted)) < even:
-                continue
-            pairs = zip(channels, cv2.split(wanted), strict=True)
-            found = sum(cv2.matchTemplate(*pair, cv2.TM_CCORR) for pair in pairs) / norms
-            found[_around(top, nearest), _around(left, nearest)] = -np.inf
-            if np.isfinite(highest := found.max()):
-                best.append(min(highest / norm, 1.0))
+    for top, left in _places(image.shape, patch, stride, exemplar.shape):
+        wanted = image[top : top + patch, left : left + patch]
+        wanted = wanted - wanted.mean(axis=(0, 1))
+        if (norm := np.linalg.norm(wanted)) < even:
+            continue
+        pairs = zip(channels, cv2.split(wanted), strict=True)
+        found = sum(cv2.matchTemplate(*pair, cv2.TM_CCORR) for pair in pairs) / norms
+        found[_around(top, nearest), _around(left, nearest)] = -np.inf
+        if np.isfinite(highest := found.max()):
+            best.append(min(highest / norm, 1.0))
     if not best:
         return Novelty(0.0, 0.0)
     return Novelty(float(np.mean(best)), float(np.mean(np.array(best) > _COPY)))
+
+
+def _places(
+    shape: tuple[int, ...], patch: int, stride: int, searched: tuple[int, ...]
+) -> list[tuple[int, int]]:
+    """Return the upper left corners of the patches, or always the same ones of too many."""
+    axes = (range(0, side - patch + 1, stride) for side in shape[:2])
+    places = list(itertools.product(*axes))
+    most = max(_FEWEST_PATCHES, _SEARCHES // (searched[0] * searched[1]))
+    if len(places) <= most:
+        return places
+    drawn = np.random.default_rng(0).choice(len(places), most, replace=False)
+    return [places[index] for index in np.sort(drawn)]
 
 
 def _around(place: int, nearest: int) -> slice:

@@ -316,14 +316,14 @@ def apply_lut(
     json: Json = False,
 ) -> None:
     """Apply a colour table to pictures; `run --look TABLE` with the options that matter here."""
-    from functools import partial
-
     from shared.errors import DataError
 
     if table.suffix.lower() != ".cube":
         raise DataError(f"{table}: a colour table ends in .cube.")
-    make = partial(open_filter, look=str(table), strength=strength)
-    filters.run_pictures(make, inputs, out, overwrite=overwrite, quiet=quiet, json=json)
+    options = {"look": str(table), "strength": strength}
+    filters.run_pictures(
+        open_filter, inputs, out, options, overwrite=overwrite, quiet=quiet, json=json
+    )
 
 
 @app.command(
@@ -363,6 +363,7 @@ def make_pairs(
         partial(PairWork, operator, target, seed),
         out=target,
         overwrite=overwrite,
+        settings={"operator": operator, "seed": seed},
         quiet=quiet,
     )
     folders.report(summary, out, console.console, noun="pairs", quiet=quiet)

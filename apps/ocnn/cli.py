@@ -89,15 +89,24 @@ def _segmenter(weights: str, votes: int | None, smooth: bool | None):
     return Segmenter.from_weights(weights, votes=votes, smooth=smooth)
 
 
-def _over_shapes(make_work, inputs, out, suffix, *, overwrite, engine, quiet):
-    """Run work over shapes; return its jobs and its summary, after reporting."""
+def _over_shapes(make_work, inputs, out, suffix, settings, *, overwrite, engine, quiet):
+    """Run work over shapes; return its jobs and its summary, after reporting.
+
+    Results depend on the settings; see `folders.process`.
+    """
     from shared import folders
 
     from .meshes import READABLE
 
     jobs = folders.collect(inputs, out, READABLE, lambda path: path.with_suffix(suffix))
     summary = folders.process(
-        jobs, make_work, out=out, engine=engine, overwrite=overwrite, quiet=quiet
+        jobs,
+        make_work,
+        out=out,
+        engine=engine,
+        overwrite=overwrite,
+        settings=settings,
+        quiet=quiet,
     )
     folders.report(summary, out, console.console, noun="shapes", quiet=quiet)
     return jobs, summary
@@ -157,11 +166,13 @@ def classify(
     card_names(weights, "classes")  # or an error, before anything is read
     make = functools.partial(_classifier, weights, votes, cache)
     make_work = functools.partial(batch.ClassifyWork, make, device, up, top)
+    settings = {"weights": weights, "up": up, "votes": votes, "top": top}
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
         jobs, summary = _over_shapes(
-            make_work, inputs, folder, ".json", overwrite=overwrite, engine=engine, quiet=quiet
-        )
+            make_work, inputs, folder, ".json", settings,
+            overwrite=overwrite, engine=engine, quiet=quiet,
+        )  # fmt: skip
         found = batch.collected(jobs)
     if out and found:
         _page(
@@ -224,8 +235,9 @@ def segment(
     names = card_names(weights, "parts")
     make = functools.partial(_segmenter, weights, votes, smooth)
     make_work = functools.partial(batch.SegmentWork, make, device, up)
+    settings = {"weights": weights, "up": up, "votes": votes, "smooth": smooth}
     jobs, summary = _over_shapes(
-        make_work, inputs, out, ".ply", overwrite=overwrite, engine=engine, quiet=quiet
+        make_work, inputs, out, ".ply", settings, overwrite=overwrite, engine=engine, quiet=quiet
     )
     done = [job.target for job in jobs if job.target.is_file()]
     if done:
@@ -266,8 +278,9 @@ def retrieve_index(
     make_work = functools.partial(batch.IndexWork, make, device, up)
     with tempfile.TemporaryDirectory() as scratch:
         jobs, summary = _over_shapes(
-            make_work, inputs, Path(scratch), ".json", overwrite=False, engine=engine, quiet=quiet
-        )
+            make_work, inputs, Path(scratch), ".json", None,
+            overwrite=False, engine=engine, quiet=quiet,
+        )  # fmt: skip
         if summary.interrupted:
             raise typer.Exit(summary.exit_code)
         answers = batch.collected(jobs)

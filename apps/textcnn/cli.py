@@ -536,7 +536,13 @@ def _predict_files(inputs, weights, out, options, engine, overwrite, quiet, json
     )
     make = functools.partial(stream.AnswerWork, functools.partial(_classifier, weights), options)
     summary = folders.process(
-        jobs, make, out=out, engine=engine, overwrite=overwrite, quiet=quiet or json
+        jobs,
+        make,
+        out=out,
+        engine=engine,
+        overwrite=overwrite,
+        settings={"weights": weights, "answering": options},
+        quiet=quiet or json,
     )
     folders.report(summary, out, console.console, noun="files", quiet=quiet or json)
     if json:

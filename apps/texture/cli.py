@@ -737,7 +737,7 @@ def _make(inputs, order, out, *, preview, overwrite, engine, device, precision, 
         )
         summary = folders.process(
             jobs, make_work, out=out, engine=engine, overwrite=overwrite,
-            quiet=quiet or engine == "local",
+            settings=order.settings, quiet=quiet or engine == "local",
         )  # fmt: skip
     _remove_if_empty(out)
     folders.report(summary, out, console.console, noun="textures", quiet=quiet)

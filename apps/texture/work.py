@@ -73,6 +73,14 @@ class Order:
     command: str = ""
     quiet: bool = False
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the results depend on besides the exemplars."""
+        kept = dataclasses.asdict(self)
+        for name in ("max_pixels", "every", "command", "quiet"):
+            del kept[name]
+        return kept
+
 
 class Exemplar(NamedTuple):
     """A file that was read: its picture, RGB 0..1, and what is to be said about it."""

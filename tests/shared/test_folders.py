@@ -257,6 +257,38 @@ def test_the_caller_may_say_what_is_done(tmp_path):
     assert (tmp_path / "out" / "a.txt").read_text() == "A.TXT"
 
 
+def test_results_of_other_settings_are_kept_and_said(tmp_path):
+    source = make_files(tmp_path / "in", "a.txt", "sub/b.txt")
+    out = tmp_path / "out"
+
+    def told(**options):
+        summary = run(source, out, **options)
+        return (summary.done, summary.skipped, summary.differing), reported(summary, out)
+
+    assert told()[0] == (2, 0, 0)  # nothing is remembered of these
+    assert told(settings={"seed": 1})[0] == (0, 2, 0)
+    assert told(settings={"seed": 1}, overwrite=True)[0] == (2, 0, 0)
+    (out / "sub" / "b.txt").unlink()
+    counts, line = told(settings={"seed": 2})
+    assert counts == (1, 1, 1)
+    assert "1 already there, 1 of them with other settings (--overwrite to redo)" in line
+    assert told(settings={"seed": 2})[0] == (0, 2, 1)
+    assert told(settings={"seed": 1})[0] == (0, 2, 1)
+    assert told(settings={"seed": 2}, overwrite=True)[0] == (2, 0, 0)
+    assert told(settings={"seed": 2})[0] == (0, 2, 0)
+    # A line that a kill cut off is as none.
+    with (out / folders.SETTINGS_FILE).open("a") as file:
+        file.write('{"result": "a.t')
+    assert told(settings={"seed": 2})[0] == (0, 2, 0)
+
+
+def test_failed_files_have_no_settings(tmp_path):
+    source = make_files(tmp_path / "in", "0.txt", "1_bad_read.txt")
+    run(source, tmp_path / "out", Fragile, settings={"a": 1})
+    lines = (tmp_path / "out" / folders.SETTINGS_FILE).read_text().splitlines()
+    assert [json.loads(line)["result"] for line in lines] == ["0.txt"]
+
+
 def test_work_is_not_built_when_nothing_is_to_do(tmp_path):
     source = make_files(tmp_path / "in", "a.txt")
     run(source, tmp_path / "out")

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
@@ -142,6 +143,25 @@ def test_novelty_leaves_even_patches_out(rng):
     assert metrics.novelty(exemplar, even, 8, 8) == (0, 0)
     assert metrics.repetition(even, 8, 8, 4) == (0, 0)
     assert metrics.repetition(exemplar[:8, :8], 8, 8, 4) == (0, 0)
+
+
+def test_patches_of_large_pictures_are_drawn(rng, monkeypatch):
+    exemplar, image = textured(rng, 40, 40, 3), textured(rng, 96, 96, 3)
+    image[:48] = np.tile(exemplar[:24], (2, 3, 1))[:, :96]
+    every = metrics.novelty(image, exemplar, 12, 6)
+    monkeypatch.setattr(metrics, "_SEARCHES", 60 * exemplar[..., 0].size)
+    monkeypatch.setattr(metrics, "_FEWEST_PATCHES", 10)
+    searches = []
+    monkeypatch.setattr(
+        cv2,
+        "matchTemplate",
+        lambda *args, found=cv2.matchTemplate: searches.append(1) or found(*args),
+    )
+    drawn = metrics.novelty(image, exemplar, 12, 6)
+    assert len(searches) == 3 * 60
+    assert drawn == metrics.novelty(image, exemplar, 12, 6)
+    assert drawn == pytest.approx(every, abs=0.1)
+    assert 0.2 < drawn.share < 0.8
 
 
 def test_novelty_of_a_picture_smaller_than_a_patch(rng):

@@ -132,9 +132,18 @@ def test_a_file_of_another_network_is_refused(data):
 
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
-def test_a_large_texture_is_as_near_as_a_small_one(squeezenet, data):
+@pytest.mark.parametrize("network", ["vgg19", "vgg16_hed"])
+def test_a_large_texture_is_as_near_as_a_small_one(squeezenet, data, network):
     exemplar = images.read(data / "textures" / "nonstationary" / "cracked_earth.jpg")[:192, :192]
-    synthesizer = TextureSynthesizer.from_weights("gram", octaves=4, coarse_steps=12, steps=12)
+    weights = data / "backbones" / "vgg19_conv1-3" / "vgg19_block1-3.npz"
+    synthesizer = TextureSynthesizer.from_weights(
+        "gram",
+        weights if network == "vgg19" else None,
+        network=network,
+        octaves=4,
+        coarse_steps=12,
+        steps=12,
+    )
     small, large = (
         squeezenet(synthesizer(exemplar, (side, side), tile="xy"), exemplar).gram
         for side in (512, 2048)
