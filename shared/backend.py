@@ -159,6 +159,19 @@ def precision_in_use() -> str:
     return keras.config.dtype_policy().compute_dtype
 
 
+@contextlib.contextmanager
+def in_float32() -> Iterator[None]:
+    """Let networks that are made inside compute in float32, whatever `setup` chose."""
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
 def devices() -> list[str]:
     """Return the devices the backend can use, such as `["cpu:0"]`; imports the backend."""
     import keras
@@ -373,8 +386,10 @@ def _output_number(name: str) -> int:
 def _to_numpy(tensor: Any) -> "np.ndarray":
     import keras
 
-    array = keras.ops.convert_to_numpy(tensor)
-    return array.astype("float32") if array.dtype.name == "bfloat16" else array
+    # Before, not after: TensorFlow makes no array of a single number in bfloat16.
+    if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
+        tensor = keras.ops.cast(tensor, "float32")
+    return keras.ops.convert_to_numpy(tensor)
 
 
 def _forward_tensorflow(function: Callable[..., Any], is_layer: bool) -> Callable[..., Any]:

@@ -401,8 +401,9 @@ def scan(
 
     make_work = functools.partial(batch.ScanWork, resolution)
     _, summary = _over_shapes(
-        make_work, inputs, out, f".{format}", overwrite=overwrite, engine="local", quiet=quiet
-    )
+        make_work, inputs, out, f".{format}", {"resolution": resolution},
+        overwrite=overwrite, engine="local", quiet=quiet,
+    )  # fmt: skip
     if json:
         console.emit({"out": out, **summary.to_dict()})
     raise typer.Exit(summary.exit_code)

@@ -444,9 +444,10 @@ def _evaluation_rows(exemplar: np.ndarray) -> list[dict[str, Any]]:
 def _vgg19_forward(picture: np.ndarray) -> Callable[[], Any]:
     import keras
 
-    whole = keras.applications.VGG19(
-        weights=None, include_top=False, input_shape=(*picture.shape[:2], 3)
-    )
+    with backend.in_float32():
+        whole = keras.applications.VGG19(
+            weights=None, include_top=False, input_shape=(*picture.shape[:2], 3)
+        )
     model = keras.Model(whole.input, whole.get_layer("block3_conv4").output)
     return functools.partial(backend.compiled(model), picture[None])
 

@@ -312,6 +312,8 @@ def _block(tap: str) -> int:
 
 def _padded(x: Any, borders: Borders) -> Any:
     """Add one pixel on all sides; `wrap` and mixtures are beyond `keras.ops.pad` of TensorFlow."""
+    if borders == ("reflect", "reflect"):  # at once, which is twice as fast
+        return keras.ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="reflect")
     for axis, border in enumerate(borders, 1):
         if border == "wrap":
             # Slices, since the gradient of `take` is a scatter over the whole map.

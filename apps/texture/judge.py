@@ -70,7 +70,9 @@ class Judge:
         """
         self.network, self.layers = network, tuple(layers)
         self._spec = backbones.spec(network)
-        self._maps = backend.compiled(backbones.trunk(network, self.layers, weights))
+        # Distances that depend on the machine could not be compared.
+        with backend.in_float32():
+            self._maps = backend.compiled(backbones.trunk(network, self.layers, weights))
 
     @classmethod
     def open(cls, weights: str | Path | None = None) -> "Judge":

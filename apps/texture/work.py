@@ -117,7 +117,8 @@ class SynthesisWork:
             precision: For `backend.setup`.
             watch: Called every few steps with the file and where its synthesis stands.
         """
-        backend.setup(device, precision)
+        if synth.RECIPES[order.recipe].energy != "patch" or order.variants > 1:
+            backend.setup(device, precision)  # starts a framework, which patches alone do not need
         self._order, self._out, self._watch = order, out, watch
         self._synthesizer = TextureSynthesizer.from_weights(
             order.recipe, order.weights, **order.changes

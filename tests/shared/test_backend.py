@@ -165,6 +165,27 @@ def test_precision_that_was_asked_for(no_gpu):
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.backends
+def test_bfloat16_results_are_widened():
+    def halved(x):
+        return keras.ops.cast(x / 2, "bfloat16"), keras.ops.cast(keras.ops.sum(x), "bfloat16")
+
+    several, one = backend.compiled(halved)(np.array([1, 2], "float32"))
+    assert (several.dtype, one.dtype) == ("float32", "float32")
+    assert (several.tolist(), float(one)) == ([0.5, 1.0], 3.0)
+
+    value, gradient = backend.value_and_grad(lambda x: halved(x)[1])(np.array([1, 2], "float32"))
+    assert (float(value), gradient.dtype, gradient.tolist()) == (3.0, "float32", [1.0, 1.0])
+
+
+def test_networks_in_float32_whatever_was_chosen(no_gpu):
+    backend.setup(precision="bfloat16")
+    with backend.in_float32():
+        layer = keras.layers.Dense(1)
+    assert layer.compute_dtype == "float32"
+    assert backend.precision_in_use() == "bfloat16"
+
+
 @pytest.mark.skipif(not shutil.which("lscpu"), reason="lscpu is not installed")
 def test_cpu_flags_are_those_of_lscpu():
     done = subprocess.run(["lscpu"], env={"LC_ALL": "C"}, capture_output=True, text=True)

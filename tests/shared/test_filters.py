@@ -158,7 +158,7 @@ def test_format_changes_the_suffix_and_tells_what_is_lost(app, tmp_path, rng, ca
     images.write(tmp_path / "in/a.webp", noise(rng))
     out = tmp_path / "out"
     assert call(app, "run", tmp_path / "in", "-o", out, "--format", "jpg", "--quality", "40") == 0
-    assert sorted(path.name for path in out.iterdir()) == ["a.png.jpg", "a.webp.jpg"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["a.png.jpg", "a.webp.jpg"]
     assert "warning: transparency is left out in JPEG (1 file)\n" in capsys.readouterr().err
 
 

@@ -157,11 +157,14 @@ class TestFaces:
             labels = np.repeat([0, 1], [len(ball.faces), len(stick.faces)]).astype(np.int32)
             return turned(as_mesh(trimesh.util.concatenate([ball, stick]), labels), rng)
 
-        train, test = [lollipop(seed) for seed in range(3)], lollipop(9)
-        forest = baselines.part_forest(train, trees=10)
-        predicted = forest.predict(baselines.face_features(test))
-        weights = areas(test.vertices, test.faces)
-        assert scores.mean_iou(test.labels, predicted, 2, weights) > 0.9
+        forest = baselines.part_forest([lollipop(seed) for seed in range(3)], trees=50)
+        # Of a round stick two principal axes are chance, which the last digits decide.
+        found = []
+        for test in map(lollipop, range(8, 12)):
+            predicted = forest.predict(baselines.face_features(test))
+            weights = areas(test.vertices, test.faces)
+            found.append(scores.mean_iou(test.labels, predicted, 2, weights))
+        assert np.mean(found) > 0.9
         with pytest.raises(DataError, match="no labelled faces"):
             baselines.part_forest([Mesh(test.vertices, test.faces)])
 

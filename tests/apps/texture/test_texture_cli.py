@@ -19,7 +19,7 @@ from PIL import Image
 
 from apps.texture import cli, features, mesh, progress, samples, synth, turntable, work
 from apps.texture.cli import app
-from shared import images, metrics
+from shared import folders, images, metrics
 
 QUICK = ("--energy", "patch", "--octaves", "1", "--steps", "3")
 
@@ -49,7 +49,8 @@ def opened_once(monkeypatch, shallow):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    found = (path.name for path in folder.iterdir())
+    return sorted(name for name in found if name != folders.SETTINGS_FILE)
 
 
 def test_help_imports_no_framework():
@@ -194,6 +195,9 @@ def test_card_repeats_the_run(texture, stones, tmp_path):
     assert (tmp_path / "again.png").read_bytes() == first
     assert json.loads(texture(*words).out)["skipped"] == 1
     texture(*words, "--overwrite")
+    assert (out / "stones.png").read_bytes() == first
+    said = texture(*words[:-3], "--seed", "6").err
+    assert "1 already there, 1 of them with other settings" in said
     assert (out / "stones.png").read_bytes() == first
     texture(*words[:-3], "--seed", "6", "--overwrite")
     assert (out / "stones.png").read_bytes() != first

@@ -130,6 +130,19 @@ def test_a_file_of_another_network_is_refused(data):
         Judge.open(data / "backbones" / "vgg19_conv1-3" / "vgg19_block1-3.npz")
 
 
+@pytest.mark.usefixtures("_package")
+def test_precision_changes_no_judgement(stripes):
+    judges = [Judge("efficientnet_lite0", ("stem", "x2"))]
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        judges.append(Judge("efficientnet_lite0", ("stem", "x2")))
+    finally:
+        keras.config.set_dtype_policy(before)
+    a, b = (judge.compare(*map(judge.features, stripes)) for judge in judges)
+    assert a == b
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("network", ["vgg19", "vgg16_hed"])
