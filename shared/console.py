@@ -130,10 +130,16 @@ def emit_rows(rows: Sequence[Mapping[str, Any]], json: bool) -> None:
     from rich.table import Table
 
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*columns)
+    table = Table()
+    for name in columns:
+        table.add_column(name, overflow="fold")  # a figure cut short would be another figure
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in columns))
-    Console().print(table)
+    stdout = Console()
+    if not stdout.is_terminal:
+        unbounded = stdout.options.update(max_width=10_000)
+        stdout.width = max(stdout.width, stdout.measure(table, options=unbounded).maximum)
+    stdout.print(table)
 
 
 def _cell(value: Any) -> str:

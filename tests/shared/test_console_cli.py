@@ -177,6 +177,19 @@ def test_emit_prints_strict_json(capsys):
     assert captured.err == ""
 
 
+def test_rows_lose_no_figure_however_many_columns_there_are(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    row = {f"column {number}": 1000 * number + 0.25 for number in range(1, 20)} | {
+        "note": "word " * 9
+    }
+    console.emit_rows([row], False)
+    header, *_, values, _ = capsys.readouterr().out.splitlines()[1:]
+    assert [word.strip() for word in header.strip("┃").split("┃")] == list(row)
+    shown = [word.strip() for word in values.strip("│").split("│")]
+    assert shown[:3] == ["1,000", "2,000", "3,000"]
+    assert shown[-1] == row["note"].strip()
+
+
 def test_emit_refuses_what_json_cannot_hold():
     with pytest.raises(TypeError):
         console.emit({"object": object()})
