@@ -49,6 +49,13 @@ def _initial_weights_by_numpy():
         yield
 
 
+@pytest.fixture(autouse=True)
+def _float32():
+    """Undo what commands that ran in this process chose: bfloat16 where the CPU has it."""
+    if backend.precision_in_use() != "float32":
+        backend.setup(device="cpu", precision="float32")
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of larger real data, outside the repository."""

@@ -207,6 +207,7 @@ def bounding_sphere(points: np.ndarray) -> Sphere:
 def _sphere_of_few(points):
     """Return centre, radius and carriers of the smallest sphere around at most five points."""
     best = None
+    # All sizes: the sphere around an obtuse triangle may hold all points and not be the smallest.
     for size in range(2, min(len(points), 4) + 1):
         for chosen in itertools.combinations(range(len(points)), size):
             corners = points[list(chosen)]
@@ -217,9 +218,6 @@ def _sphere_of_few(points):
             outside = np.sum((points - corners[0] - way) ** 2, axis=1).max() > square * (1 + 1e-10)
             if not outside and (best is None or square < best[1]):
                 best = corners[0] + way, square, corners
-        if best is not None:
-            # More carriers cannot make it smaller.
-            break
     if best is None:  # nearly equal points, by rounding
         centre = points.mean(axis=0)
         best = centre, np.sum((points - centre) ** 2, axis=1).max(), points[-4:]
