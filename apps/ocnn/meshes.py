@@ -100,12 +100,12 @@ def check(shape: Mesh | Cloud) -> Mesh | Cloud:
         raise DataError("it holds no faces")
     if not np.isfinite(places).all():
         raise DataError("it holds coordinates that are not finite numbers")
-    if np.abs(places).max() > 1e100:
+    if float(np.abs(places).max()) > 1e100:  # of single precision, too
         raise DataError("its coordinates are too large to compute with")
     if not is_mesh and shape.normals is not None and not np.isfinite(shape.normals).all():
         raise DataError("it holds normals that are not finite numbers")
     used = places[np.unique(shape.faces)] if is_mesh else places
-    if not np.ptp(used, axis=0).max() > 1e-100:
+    if not float(np.ptp(used, axis=0).max()) > 1e-100:
         raise DataError("all its points are one and the same")
     labels = shape.labels
     if labels is not None and not (labels.min() >= -1 and labels.max() <= LARGEST_LABEL):

@@ -583,3 +583,9 @@ def test_no_claim_is_believed(tmp_path):
     finally:
         tracemalloc.stop()
     assert not Hostile.ran
+
+
+@pytest.mark.filterwarnings("error")
+def test_single_precision_is_checked_quietly(cloud):
+    single = Cloud(cloud.points.astype(np.float32))
+    assert meshes.check(single) is single
