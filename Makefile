@@ -15,7 +15,7 @@ EXTRAS := web,cluster,export,trunks,vectors,dev
 # What pip cannot install, as probe:package. Libraries are for OpenCV's window and 3D viewers;
 # programs are for tests of windows and web pages, which skip without them.
 LIBRARIES := libGL.so.1:libgl1 libEGL.so.1:libegl1 libgomp.so.1:libgomp1 libSM.so.6:libsm6 \
-	libXext.so.6:libxext6 libglib-2.0.so.0:libglib2.0-0 libusb-1.0.so.0:libusb-1.0-0
+	libXext.so.6:libxext6 libX11-xcb.so.1:libx11-xcb1 libglib-2.0.so.0:libglib2.0-0 libusb-1.0.so.0:libusb-1.0-0
 PROGRAMS := Xvfb:xvfb xdotool:xdotool chromium:chromium chromedriver:chromium-driver import:imagemagick
 
 .DEFAULT_GOAL := help

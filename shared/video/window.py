@@ -1,5 +1,6 @@
 """A window of OpenCV, and whether one can be opened."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -52,6 +53,7 @@ class Window:
         self._sized = False
         self.dragged: float | None = None
         self._width = 1
+        _leave_events_to_qt()
         # OpenCV points Qt to a font folder that its wheels do not carry; Qt then complains.
         if Path("/usr/share/fonts").is_dir():
             os.environ["QT_QPA_FONTDIR"] = "/usr/share/fonts"
@@ -90,3 +92,16 @@ class Window:
             event == cv2.EVENT_MOUSEMOVE and flags & cv2.EVENT_FLAG_LBUTTON
         ):
             self.dragged = min(1.0, max(0.0, x / self._width))
+
+
+def _leave_events_to_qt() -> None:
+    """Load the system's libX11-xcb, which goes before the one in OpenCV's wheel.
+
+    Through it Qt tells libX11 to leave events alone. The wheel's was built for a libX11 whose
+    structures were laid out differently (XSetEventQueueOwner writes at 0x40 instead of 0x48), so
+    libX11 1.8 still takes events: where Qt's thread comes late, on a busy machine, it takes the one
+    that says that the window is visible, and the window stays black.
+    """
+    if sys.platform.startswith("linux"):
+        with suppress(OSError):
+            ctypes.CDLL("libX11-xcb.so.1", ctypes.RTLD_GLOBAL)

@@ -206,3 +206,33 @@ def test_play_ends_by_itself(start, clip, tmp_path):
     player = start(clip, tmp_path, 40)
     player.wait()
     assert list(tmp_path.iterdir()) == []
+
+
+# Qt waits for events of the display in a thread, which starts late on a busy machine.
+LATE = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+
+void *xcb_wait_for_event(void *connection)
+{
+    static void *(*wait)(void *);
+    if (!wait) {
+        wait = (void *(*)(void *))dlsym(dlopen("libxcb.so.1", RTLD_NOW), "xcb_wait_for_event");
+        usleep(500000);
+    }
+    return wait(connection);
+}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_the_window_is_not_black_where_its_events_come_late(start, clip, tmp_path, monkeypatch):
+    (tmp_path / "late.c").write_text(LATE)
+    library = tmp_path / "late.so"
+    command = ["cc", "-shared", "-fPIC", "-o", library, tmp_path / "late.c", "-ldl"]
+    subprocess.run(command, check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    player = start(clip, tmp_path / "shots")
+    monkeypatch.delenv("LD_PRELOAD")
+    wait_for(lambda: shows(player, 255 - COLOUR, 255 - COLOUR), seconds=15)
