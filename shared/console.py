@@ -204,6 +204,11 @@ def warning_line(message: str) -> None:
     console.print(Text.assemble(("warning: ", "yellow"), message), soft_wrap=True)
 
 
+def note_line(message: str) -> None:
+    """Print a message on stderr as one unbroken line, above a bar if there is one."""
+    console.print(Text(message), soft_wrap=True)
+
+
 def _unwrap_help(command: Command) -> None:
     """Join the lines of each paragraph of the help, which typer would break where the code does."""
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")

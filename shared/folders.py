@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.backend import silent_stderr
-from shared.console import progress, to_json
+from shared.console import note_line, progress, to_json
 from shared.errors import ConvsuiteError, DependencyError
 
 FAILURES_FILE = "failures.json"
@@ -514,6 +514,7 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
+        note_line("stopping after the files in hand; Ctrl-C again stops at once")
 
     previous = signal.signal(signal.SIGINT, note)
     try:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shared.errors import DataError
-from shared.raycasting import open3d
+from shared.raycasting import cast
 
 from .meshes import Mesh
 from .scan import areas
@@ -213,15 +213,10 @@ def _normals(vertices, faces):
 
 def _cast(vertices, faces, origins, directions):
     """Return the distances to the next face `(ways, rays)`, infinite where there is none."""
-    o3d = open3d()
-    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
-    scene.add_triangles(
-        o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(faces.astype(np.uint32))
-    )
     # Rays must not hit the face they start from.
     starts = origins + _STEP * directions
-    rays = np.concatenate([starts, directions], axis=2).astype(np.float32)
-    return scene.cast_rays(o3d.core.Tensor(rays))["t_hit"].numpy().astype(np.float64) + _STEP
+    rays = np.concatenate([starts, directions], axis=2)
+    return cast(vertices, faces, rays)["t_hit"].astype(np.float64) + _STEP
 
 
 def _surroundings(points, normals, weights, radius):

@@ -1,12 +1,9 @@
-"""Pictures of meshes and clouds by ray casting on the CPU, the same on every machine.
-
-Open3D's own off-screen renderer needs a graphics driver; its ray caster does not.
-"""
+"""Pictures of meshes and clouds by ray casting on the CPU, the same on every machine."""
 
 import numpy as np
 
 from shared.errors import DataError
-from shared.raycasting import open3d
+from shared.raycasting import EYE, HALF_VIEW, camera_axes, camera_rays, cast
 
 from .meshes import Cloud, Mesh, check
 
@@ -35,8 +32,6 @@ FROM = (-60.0, 20.0)
 """Azimuth and elevation of the camera, in degrees, unless others are given."""
 LARGEST_SIZE = 1024
 
-_HALF_VIEW = np.radians(14)
-_MARGIN = 1.03
 _SAMPLES = 2  # rays a pixel and axis
 # Directions in the camera's system (right, up, towards the camera) and strengths. A face that
 # looks into the camera has a brightness of about 1; the rest is what makes edges visible.
@@ -99,18 +94,17 @@ def picture(
     centre, radius = bounding_sphere(shape)
     places = shape.vertices[shape.faces] if is_mesh else shape.points
     places = (places - centre) / radius @ axes.T
-    eye = np.array([0, 0, _MARGIN / np.sin(_HALF_VIEW)])
     if is_mesh:
         normals = np.cross(places[:, 1] - places[:, 0], places[:, 2] - places[:, 0])
-        colours = colours * _brightness(normals, eye - places[:, 0])[:, None]
-        seen = _faces_seen(places, eye, _SAMPLES * size)
+        colours = colours * _brightness(normals, EYE - places[:, 0])[:, None]
+        seen = _faces_seen(places, _SAMPLES * size)
     else:
         if shape.normals is not None:
-            brightness = _brightness(shape.normals @ axes.T, eye - places)
+            brightness = _brightness(shape.normals @ axes.T, EYE - places)
         else:
             brightness = 0.7 + 0.3 * places[:, 2]  # near is bright
         colours = colours * brightness[:, None]
-        seen = _points_seen(places, eye, _SAMPLES * size)
+        seen = _points_seen(places, _SAMPLES * size)
     # One row more, for rays that meet nothing: -1.
     table = np.concatenate([np.clip(colours, 0, 1), [BACKGROUND]]).astype(np.float32)
     samples = [seen[i::_SAMPLES, j::_SAMPLES] for i in range(_SAMPLES) for j in range(_SAMPLES)]
@@ -143,14 +137,6 @@ def checked_colours(shape: Mesh | Cloud, colours: np.ndarray | None) -> np.ndarr
     return colours
 
 
-def camera_axes(azimuth: float, elevation: float) -> np.ndarray:
-    """Return the camera's directions right, up and backwards as rows, float64 `(3, 3)`."""
-    a, e = np.radians([azimuth, elevation])
-    backwards = [np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)]
-    right = [-np.sin(a), np.cos(a), 0]
-    return np.array([right, np.cross(backwards, right), backwards])
-
-
 def bounding_sphere(shape: Mesh | Cloud) -> tuple[np.ndarray, float]:
     """Return the centre of the box around a shape, and the radius that reaches all of it."""
     used = shape.vertices[np.unique(shape.faces)] if isinstance(shape, Mesh) else shape.points
@@ -170,29 +156,17 @@ def _brightness(normals, to_eye):
     return light
 
 
-def _faces_seen(triangles, eye, side):
+def _faces_seen(triangles, side):
     """Return the face that each ray meets first, int32 `(side, side)`, -1 for none."""
-    library = open3d()
-    scene = library.t.geometry.RaycastingScene()
-    corners = np.arange(3 * len(triangles), dtype=np.uint32).reshape(-1, 3)
-    scene.add_triangles(
-        library.core.Tensor(triangles.reshape(-1, 3).astype(np.float32)),
-        library.core.Tensor(corners),
-    )
-    at = np.tan(_HALF_VIEW) * ((np.arange(side) + 0.5) * 2 / side - 1)
-    rays = np.empty((side, side, 6), np.float32)
-    rays[..., :3] = eye
-    rays[..., 3], rays[..., 4], rays[..., 5] = at, -at[:, None], -1
-    hits = scene.cast_rays(library.core.Tensor(rays))
-    # The number for no face is the largest of 32 bits, without their sign.
-    return hits["primitive_ids"].numpy().view(np.int32)
+    corners = np.arange(3 * len(triangles)).reshape(-1, 3)
+    return cast(triangles.reshape(-1, 3), corners, camera_rays(side))["primitive_ids"]
 
 
-def _points_seen(points, eye, side):
+def _points_seen(points, side):
     """Return the point whose disc is the nearest in each sample, `(side, side)`, -1 for none."""
     points_far_first = np.argsort(points[:, 2], kind="stable")
-    x, y, z = (points[points_far_first] - eye).T
-    scale = side / 2 / np.tan(_HALF_VIEW)
+    x, y, z = (points[points_far_first] - EYE).T
+    scale = side / 2 / np.tan(HALF_VIEW)
     columns = np.floor(side / 2 - scale * x / z).astype(np.int64)
     rows = np.floor(side / 2 + scale * y / z).astype(np.int64)
     # The mean distance, if the points lay all over a sphere that fills the picture.

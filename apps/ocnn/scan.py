@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from shared.errors import DataError
-from shared.raycasting import open3d
+from shared.raycasting import cast, open3d
 
 from .meshes import Cloud, Mesh
 
@@ -58,7 +58,6 @@ def scan(mesh: Mesh, half_width: int = 63) -> Cloud:
         DataError: No ray hits anything.
         DependencyError: Open3D is not installed, or a system library it needs.
     """
-    o3d = open3d()
     # Sizes of CAD files run from 1e-3 to 1e6; rays are cast in float32.
     centre = (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2
     scale = np.abs(mesh.vertices - centre).max()
@@ -66,24 +65,19 @@ def scan(mesh: Mesh, half_width: int = 63) -> Cloud:
     faces = np.flatnonzero(areas(vertices, mesh.faces) > _SMALLEST_AREA)
     if not len(faces):
         raise DataError("all faces of the mesh are degenerate; it has no surface to scan.")
-    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
-    scene.add_triangles(
-        o3d.core.Tensor(vertices.astype(np.float32)),
-        o3d.core.Tensor(mesh.faces[faces].astype(np.uint32)),
-    )
     used = vertices[np.unique(mesh.faces[faces])]
-    rays = _rays(used.min(axis=0), used.max(axis=0), half_width)
-    seen = scene.cast_rays(o3d.core.Tensor(rays.reshape(-1, 6)))
-    distance = seen["t_hit"].numpy()
+    rays = _rays(used.min(axis=0), used.max(axis=0), half_width).reshape(-1, 6)
+    seen = cast(vertices, mesh.faces[faces], rays)
+    distance = seen["t_hit"]
     hit = np.flatnonzero(np.isfinite(distance))
     if not len(hit):
         raise DataError("no ray of the scanner hits the mesh; it has no visible surface.")
-    rays = rays.reshape(-1, 6)[hit]
+    rays = rays[hit]
     points = rays[:, :3] + distance[hit, None] * rays[:, 3:]
-    normals = seen["primitive_normals"].numpy()[hit]
+    normals = seen["primitive_normals"][hit]
     away = np.sum(normals * rays[:, 3:], axis=1) > 0
     normals = np.where(away[:, None], -normals, normals)
-    numbers = faces[seen["primitive_ids"].numpy()[hit]].astype(np.int32)
+    numbers = faces[seen["primitive_ids"][hit]].astype(np.int32)
     labels = None if mesh.labels is None else mesh.labels[numbers]
     return Cloud(points * scale + centre, normals, labels, numbers)
 

@@ -20,10 +20,10 @@ import numpy as np
 
 from shared import images
 from shared.errors import ConvsuiteError, DataError, VideoError
-from shared.raycasting import open3d
+from shared.raycasting import camera_axes, open3d
 
 from .meshes import Cloud, Mesh, check
-from .render import BACKGROUND, FROM, PLAIN, bounding_sphere, camera_axes, checked_colours
+from .render import BACKGROUND, FROM, PLAIN, bounding_sphere, checked_colours
 
 _SIZE = (960, 720)
 _RIGHT, _LEFT = 262, 263  # GLFW's numbers of keys

@@ -657,6 +657,7 @@ def test_interrupted_run_finishes_what_is_in_hand_and_goes_on(tmp_path, many):
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert messages.startswith("stopping after the files in hand; Ctrl-C again stops at once\n")
     assert messages.endswith("interrupted; run the same command again to go on\n")
     assert "Traceback" not in messages
     done = len(results(out))

@@ -6,6 +6,7 @@ import pytest
 from apps.ocnn import meshes, render
 from apps.ocnn.meshes import Cloud, Mesh
 from apps.ocnn.render import BACKGROUND, PALETTE, part_colours, picture
+from shared import raycasting
 from shared.errors import DataError
 
 open3d = pytest.importorskip("open3d")
@@ -175,7 +176,7 @@ def test_cloud_of_a_sphere_covers_what_the_sphere_covers(rng):
     assert cloud_covers.sum() == pytest.approx(mesh_covers.sum(), rel=0.06)
     assert cloud_covers[24:104, 24:104].mean() > 0.95
     # What the camera sees of it is its near half.
-    colours = np.where(points @ render.camera_axes(-90, 0)[2][:, None] > 0, GREEN, RED)
+    colours = np.where(points @ raycasting.camera_axes(-90, 0)[2][:, None] > 0, GREEN, RED)
     image = picture(cloud, colours, size=128, azimuth=-90, elevation=0)
     red, green, _ = image[30:98, 30:98].mean(axis=(0, 1))
     assert green > 0.6
@@ -193,7 +194,7 @@ def test_the_nearest_point_wins_whatever_the_order():
 
 def test_points_seen_are_the_nearest_of_all_whose_discs_reach(rng):
     points, side = rng.uniform(-0.5, 0.5, (300, 3)), 60
-    seen = render._points_seen(points, np.array([0, 0, DISTANCE]), side)
+    seen = render._points_seen(points, side)
     expected, height = np.full((side, side), -1), np.full((side, side), -np.inf)
     for number, (x, y, z) in enumerate(points):
         scale = side / 2 / np.tan(HALF_VIEW) / (DISTANCE - z)
