@@ -235,4 +235,4 @@ def test_the_window_is_not_black_where_its_events_come_late(start, clip, tmp_pat
     monkeypatch.setenv("LD_PRELOAD", str(library))
     player = start(clip, tmp_path / "shots")
     monkeypatch.delenv("LD_PRELOAD")
-    wait_for(lambda: shows(player, 255 - COLOUR, 255 - COLOUR), seconds=15)
+    wait_for(lambda: shows(player, 255 - COLOUR, 255 - COLOUR))
